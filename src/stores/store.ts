@@ -1,0 +1,214 @@
+import type { Stream } from '../delivery.ts'
+import type { MessageSnapshot } from '../message/message.ts'
+import type { Attempt, MessageStatus, RecipientField, RecipientStatus, TimelineEvent } from '../receipt.ts'
+
+/**
+ * The port every store implements: few verbs, each one atomic. Nothing that uses it ever reads, decides and writes back;
+ * whoever holds a row holds a fence, and a write with an old fence changes nothing.
+ *
+ * A verb answers a value or a promise of one and throws when the store fails; it never answers a default instead. The
+ * store measures leases and windows with its own clock.
+ */
+export interface MailStore {
+  readonly guarantees: Guarantees
+  /** Inserts `row`, unless its `key` is held: then the holder is answered and nothing changes. */
+  claim(row: Row, options: ClaimOptions): Awaitable<Claim>
+  /** Writes `row` as it stands and extends the lease. False when the fence is no longer the holder's. */
+  renew(row: Row, fence: number, leaseMs: number): Awaitable<boolean>
+  /** Writes `row` and ends the lease. `release` frees its key; `remove` forgets the row too. */
+  settle(row: Row, fence: number, options?: SettleOptions): Awaitable<boolean>
+  /** Takes a row nobody holds (its lease ran out, or it has none) that is in one of `states`. */
+  takeover(id: string, states: readonly MessageStatus[], lease: Lease): Awaitable<Held | undefined>
+  get(id: string): Awaitable<Row | undefined>
+  find(by: { readonly messageId: string } | { readonly providerMessageId: string }): Awaitable<Row | undefined>
+  /** Newest first. Needs `guarantees.list`; throws `UNSUPPORTED_FEATURE` without. */
+  list(query: ListQuery): Awaitable<Page<Row>>
+  /**
+   * Takes up to `count` rows to work on: queued and scheduled ones whose time has come (higher priority first, tenants in
+   * turn), and rows whose lease ran out. `next` is the number of milliseconds until another comes due.
+   */
+  due(count: number, lease: Lease): Awaitable<{ readonly held: readonly Held[]; readonly next?: number }>
+  readonly suppress: {
+    add(entries: readonly StoredSuppression[]): Awaitable<void>
+    /** One answer per key, in order: the first entry that covers it in one of `scopes`. Expired entries do not count. */
+    hasMany(
+      tenant: string | undefined,
+      keys: readonly string[],
+      scopes: readonly string[],
+    ): Awaitable<readonly (StoredSuppression | undefined)[]>
+    /** Every entry of one mailbox. */
+    get(tenant: string | undefined, key: string): Awaitable<readonly StoredSuppression[]>
+    /** Without `scope`, every entry of the mailbox. Answers how many were removed. */
+    remove(tenant: string | undefined, key: string, scope?: string): Awaitable<number>
+    list(tenant: string | undefined, page: PageRequest): Awaitable<Page<StoredSuppression>>
+  }
+  readonly limits: {
+    /** Takes `cost` from every window of `key`, or from none of them. */
+    take(key: string, windows: readonly Window[], cost: number): Awaitable<Take>
+    /** Gives back what `take` took at `at`. A window that moved on is left alone. */
+    refund(key: string, windows: readonly Window[], cost: number, at: number): Awaitable<void>
+  }
+  readonly counters: {
+    add(key: string, amount: number): Awaitable<void>
+    read(keys: readonly string[]): Awaitable<readonly number[]>
+  }
+  /** True the first time within `ttl` milliseconds. */
+  once(id: string, ttl: number): Awaitable<boolean>
+  close(): Awaitable<void>
+}
+
+export type Awaitable<T> = T | Promise<T>
+
+export interface Guarantees {
+  /** Between whom a claim is exclusive. */
+  readonly scope: 'process' | 'host' | 'cluster'
+  /** What an accepted message survives. */
+  readonly durability: 'none' | 'process-crash' | 'power-loss'
+  /** Whether `list` and `suppress.list` can answer. */
+  readonly list: boolean
+}
+
+export interface Lease {
+  readonly owner: string
+  readonly ms: number
+}
+
+export interface ClaimOptions {
+  /** Who works on it and for how long. Absent: nobody yet, the row waits for `due`. */
+  readonly lease?: Lease
+  /** Milliseconds the key is held from now, and as long as the row is unsettled or unknown. */
+  readonly keyTtl?: number
+}
+
+export interface SettleOptions {
+  readonly release?: boolean
+  readonly remove?: boolean
+}
+
+export type Claim =
+  | { readonly state: 'claimed'; readonly fence: number }
+  /** `leased` tells whether somebody is working on it. */
+  | { readonly state: 'held'; readonly row: Row; readonly leased: boolean }
+
+export interface Held {
+  readonly row: Row
+  readonly fence: number
+}
+
+/** One message in the ledger: idempotency record, outbox entry and status in one. Plain JSON but for attachment bytes. */
+export interface Row {
+  readonly v: 1
+  readonly id: string
+  /** `send` rows are dispatched by the caller's own process only; `queue` rows by any worker. */
+  readonly kind: 'send' | 'queue'
+  /** False between the claim of a key and the end of accept: not yet a message anybody was promised. */
+  readonly accepted: boolean
+  readonly tenant?: string
+  /** Hash of tenant, mode and idempotency key. */
+  readonly key?: string
+  readonly fingerprint?: string
+  readonly status: MessageStatus
+  readonly messageId: string
+  readonly from: string
+  readonly subject: string
+  readonly stream: Stream
+  readonly tags: readonly string[]
+  readonly recipients: readonly RowRecipient[]
+  readonly attempts: readonly Attempt[]
+  readonly provider?: string
+  readonly providerMessageId?: string
+  readonly sandbox: boolean
+  readonly priority: number
+  /** Milliseconds since 1970, like every moment in a row. */
+  readonly createdAt: number
+  readonly sentAt?: number
+  readonly dueAt?: number
+  readonly notAfter?: number
+  /** How often the queue has taken it. */
+  readonly runs: number
+  readonly lastError?: { readonly code: string; readonly reason: string }
+  readonly events?: readonly TimelineEvent[]
+  /** What the queue needs to dispatch it. */
+  readonly work?: QueuedWork
+}
+
+export interface RowRecipient {
+  readonly address: string
+  readonly field: RecipientField
+  readonly status: RecipientStatus
+  readonly reason?: string
+}
+
+export interface QueuedWork {
+  readonly message: MessageSnapshot
+  readonly provider?: string
+  readonly route?: readonly string[]
+  readonly onUnknown: 'hold' | 'resend'
+  readonly timeout: number
+  /** What accept took from quotas, to be given back if it is never sent. */
+  readonly taken: readonly Taken[]
+}
+
+/** One successful take, as much as a refund needs. */
+export interface Taken {
+  readonly key: string
+  readonly windows: readonly Window[]
+  readonly at: number
+}
+
+export interface StoredSuppression {
+  readonly tenant?: string
+  /** The mailbox key. */
+  readonly key: string
+  /** `all`, `stream:<name>` or `topic:<name>`. */
+  readonly scope: string
+  readonly reason: string
+  readonly note?: string
+  readonly createdAt: number
+  readonly expiresAt?: number
+}
+
+/** At most `limit` in any `per` milliseconds. */
+export interface Window {
+  readonly limit: number
+  readonly per: number
+}
+
+export type Take =
+  | { readonly ok: true; readonly at: number }
+  /** `retryAfter`: milliseconds until it fits; Infinity when it never does. */
+  | { readonly ok: false; readonly window: Window; readonly retryAfter: number }
+
+export interface ListQuery extends PageRequest {
+  readonly tenant?: string
+  /** One index; absent means time alone. */
+  readonly index?: { readonly status: MessageStatus } | { readonly recipient: string } | { readonly tag: string }
+  /** Milliseconds since 1970: created at or after, and before. */
+  readonly since?: number
+  readonly until?: number
+}
+
+export interface PageRequest {
+  /** Default 100, at most 1,000. */
+  readonly limit?: number
+  /** Where the page before ended. */
+  readonly cursor?: string
+}
+
+export interface Page<T> {
+  readonly items: readonly T[]
+  /** Absent on the last page. */
+  readonly cursor?: string
+}
+
+/** Those that no longer change by themselves. `unknown` is held, not settled: only evidence or an operator ends it. */
+export const settledStatuses: ReadonlySet<MessageStatus> = new Set([
+  'sent',
+  'partial',
+  'sandboxed',
+  'suppressed',
+  'rejected',
+  'failed',
+  'cancelled',
+  'expired',
+])
