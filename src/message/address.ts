@@ -47,28 +47,25 @@ const longestAddress = 254
 const problem = (code: string, message: string): AddressProblem => Object.freeze({ code, message })
 
 const problems = {
-  type: problem('invalid_type', 'an address must be text, or an object { name?, address } of texts'),
-  nameType: problem('invalid_type', 'the name of an address must be text; leave it out when there is none'),
-  unreadable: problem('invalid_type', 'the address object could not be read; pass plain data'),
-  unknownField: problem('unknown_field', 'an address object has only the fields name and address; remove the others'),
-  missing: problem('required', 'the address object needs an address field'),
-  empty: problem('required', 'the address is empty'),
-  tooLong: problem(
-    'too_long',
-    'the address is too long: at most 64 octets before the @, 254 in all, 1,000 with its name',
-  ),
-  nameTooLong: problem('too_long', 'the name of an address may have at most 300 characters'),
-  name: problem('invalid_name', 'the name of an address must not hold control, direction or invisible characters'),
-  quoting: problem(
+  type: problem('invalid_type', 'Must be text, or an object { name?, address } of texts.'),
+  nameType: problem('invalid_type', 'The name must be text; leave it out when there is none.'),
+  unreadable: problem('invalid_type', 'A property threw while it was read; pass plain data.'),
+  unknownField: problem('unknown_field', 'An address object has only the fields name and address; remove the others.'),
+  missing: problem('required', 'The address object needs an address field.'),
+  empty: problem('required', 'Must not be empty; write it as local@domain.'),
+  tooLong: problem('too_long', 'Too long: at most 64 octets before the @, 254 in all, 1,000 characters with the name.'),
+  nameTooLong: problem('too_long', 'The name may have at most 300 characters; shorten it.'),
+  name: problem('invalid_name', 'The name must not hold control, direction or invisible characters; remove them.'),
+  shape: problem(
     'invalid_address',
-    'the text must be one mailbox, as local@domain or Name <local@domain>; put a name with ( ) < > [ ] : ; @ , . or \\ in double quotes, and pass several addresses as an array',
+    'Must be one mailbox, local@domain or Name <local@domain>. Put a name with any of ()<>[]:;@,\\ in double quotes; pass several addresses as an array.',
   ),
-  character: problem('invalid_address', 'the address holds control, direction, white-space or invisible characters'),
-  local: problem('invalid_address', 'the part before the @ is malformed; put unusual characters in double quotes'),
-  domain: problem('invalid_address', 'the domain of the address is malformed or ambiguous'),
+  character: problem('invalid_address', 'Holds control, direction or invisible characters; remove them.'),
+  local: problem('invalid_address', 'The part before the @ is malformed; put unusual characters in double quotes.'),
+  domain: problem('invalid_address', 'The domain is malformed, ambiguous or no full one; write it like example.com.'),
   ambiguous: problem(
     'invalid_address',
-    'mail programs would not agree on which mailbox this is; write it as plain local@domain',
+    'Mail programs would not agree which mailbox this is; write it as local@domain.',
   ),
 } as const
 
@@ -78,11 +75,14 @@ export function isProblem(result: unknown): result is AddressProblem {
 
 const dotAtom = /^[\w!#$%&'*+/=?^`{|}~\u0080-\u{10ffff}-]+(?:\.[\w!#$%&'*+/=?^`{|}~\u0080-\u{10ffff}-]+)*$/u
 const quotedLocal = /^"((?:[^"\\]|\\[ -~])*)"@/
-const otherSpace = /[\u00a0\p{Zs}]/u
+/** Every space but U+0020: readers differ on what they separate. */
+const oddSpace = /[^\P{Zs} ]/u
 const asciiRun = /[\x00-\x7f]+/g
 /** What the compatibility form of a character must not bring in: a second reader may normalise before it splits. */
 const separators = /[()<>[\]:;@\\,."\u3002]/
 const startsWithMark = /^\p{M}/u
+/** nodemailer writes a space for these, even in a quoted string, and so would mail somebody else. */
+const angleBracket = /[<>]/
 
 /**
  * Reads a bare mailbox, `local@domain`. The local part is a dot-atom or a quoted string, both in any script; the domain
@@ -92,16 +92,17 @@ export function parseMailbox(address: unknown, rules: AddressRules = {}): Parsed
   if (typeof address !== 'string') return problems.type
   if (address.length > longestText) return problems.tooLong
   if (address === '') return problems.empty
-  if (hasControl(address) || hasInvisible(address) || otherSpace.test(address.replaceAll(' ', ''))) {
+  if (hasControl(address) || hasInvisible(address) || oddSpace.test(address)) {
     return problems.character
   }
   const quoted = quotedLocal.exec(address)
   const at = quoted ? quoted[0].length - 1 : address.indexOf('@')
-  if (at < 0) return problems.quoting
+  if (at < 0) return problems.shape
   const local = quoted ? dropBackslashes(quoted[1]!) : address.slice(0, at)
   if (!quoted && !dotAtom.test(local)) return problems.local
   if (startsWithMark.test(local) || separators.test(local.replace(asciiRun, '').normalize('NFKC')))
     return problems.local
+  if (angleBracket.test(local)) return problems.ambiguous
   const domain = canonicalDomain(address.slice(at + 1), rules)
   if (domain === undefined) return problems.domain
   const wire = `${quoteLocal(local)}@${domain}`
@@ -198,10 +199,8 @@ function readText(text: string, split: Split, rules: AddressRules): ParsedMailbo
   if (hasControl(text)) return problems.character
   const trimmed = trimSpaces(text)
   const fields = trimmed.endsWith('>') ? splitName(trimmed) : { name: '', address: trimmed }
-  if (fields === undefined) return problems.quoting
-  const mailbox = finish(parseMailbox(fields.address, rules), fields.name, split)
-  if (isProblem(mailbox) || readsAs(split, text, mailbox.address)) return mailbox
-  return problems.ambiguous
+  if (fields === undefined) return problems.shape
+  return finish(parseMailbox(fields.address, rules), fields.name, split, text)
 }
 
 /** Only U+0020 is white space around a mailbox to every reader. */
@@ -238,13 +237,22 @@ function splitName(text: string): Fields | undefined {
   return undefined
 }
 
-function finish(mailbox: ParsedMailbox | AddressProblem, given: string, split: Split): ParsedMailbox | AddressProblem {
+function finish(
+  mailbox: ParsedMailbox | AddressProblem,
+  givenName: string,
+  split: Split,
+  text?: string,
+): ParsedMailbox | AddressProblem {
   if (isProblem(mailbox)) return mailbox
-  if (given.length > longestName) return problems.nameTooLong
-  if (hasControl(given) || hasHidden(given)) return problems.name
-  const name = given.trim()
+  if (givenName.length > longestName) return problems.nameTooLong
+  if (hasControl(givenName) || hasHidden(givenName)) return problems.name
+  const name = givenName.trim()
   const named = name === '' ? mailbox : { name, ...mailbox }
-  return readsAs(split, formatMailbox(named), mailbox.address) ? named : problems.ambiguous
+  const written = formatMailbox(named)
+  const agreed =
+    readsAs(split, written, mailbox.address) &&
+    (text === undefined || text === written || readsAs(split, text, mailbox.address))
+  return agreed ? named : problems.ambiguous
 }
 
 /** Whether nodemailer finds this one mailbox in the text and nothing else. It may leave out or add quotes. */

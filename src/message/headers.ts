@@ -1,7 +1,7 @@
 import { hasControl } from './text-rules.ts'
 
 export interface HeaderProblem {
-  /** Stable: `invalid_type`, `invalid_header`, `reserved_header`, `too_long`, `invalid_character`. */
+  /** Stable: `invalid_type`, `invalid_header`, `reserved_header`, `too_long`, `invalid_character`, `invalid_message_id`. */
   readonly code: string
   /** What is wrong and what to do. Never holds the value. */
   readonly message: string
@@ -67,22 +67,22 @@ const reservedPrefixes: readonly string[] = [
 const problem = (code: string, message: string): HeaderProblem => Object.freeze({ code, message })
 
 const problems = {
-  nameType: problem('invalid_type', 'the name of a header must be text'),
-  name: problem('invalid_header', 'the name of a header must be 1 to 76 ASCII letters, digits or hyphens'),
+  nameType: problem('invalid_type', 'The name of a header must be text.'),
+  name: problem('invalid_header', 'The name of a header must be 1 to 76 ASCII letters, digits or hyphens.'),
   reserved: problem(
     'reserved_header',
-    'this header cannot be set here; use the field of the message made for it, if any',
+    'Cannot be set as a custom header; use the field of the message, if it has one.',
   ),
-  valueType: problem('invalid_type', 'the value of a header must be text'),
-  empty: problem('invalid_header', 'the value of a header must not be empty; leave the header out'),
-  tooLong: problem('too_long', 'the value of a header may have at most 10,000 bytes, and no ASCII word of it over 920'),
+  valueType: problem('invalid_type', 'The value of a header must be text.'),
+  empty: problem('invalid_header', 'The value of a header must not be empty; leave the header out.'),
+  tooLong: problem('too_long', 'The value may have at most 10,000 bytes, and no ASCII word over 920; shorten it.'),
   character: problem(
     'invalid_character',
-    'the value of a header must not hold line breaks, tabs, other controls or broken Unicode',
+    'Must not hold line breaks, tabs, other controls or broken Unicode; remove them.',
   ),
-  idType: problem('invalid_type', 'a Message-ID must be text'),
-  id: problem('invalid_message_id', 'a Message-ID must be <left@right> of visible ASCII characters'),
-  idTooLong: problem('too_long', 'a Message-ID may have at most 250 characters'),
+  idType: problem('invalid_type', 'A Message-ID must be text.'),
+  id: problem('invalid_message_id', 'A Message-ID must be <left@right> of visible ASCII characters.'),
+  idTooLong: problem('too_long', 'A Message-ID may have at most 250 characters with its angle brackets.'),
 } as const
 
 /**
@@ -90,8 +90,7 @@ const problems = {
  * headers, in any case of letters. `List-*`, `Precedence`, `Auto-Submitted` and `Feedback-ID` are free.
  */
 export function isReservedHeader(name: string): boolean {
-  if (name.length > longestName) return false
-  const lower = name.toLowerCase()
+  const lower = name.slice(0, longestName).toLowerCase()
   return reserved.has(lower) || reservedPrefixes.some((prefix) => lower.startsWith(prefix))
 }
 
