@@ -1,0 +1,120 @@
+import type { Capabilities, Delivery, Issue, Provider } from '../src/provider.ts'
+import { handOverError } from '../src/provider.ts'
+import { compose } from './shared/mime.ts'
+import type { Transaction } from './smtp/connection.ts'
+import { Cutoff } from './smtp/cutoff.ts'
+import { sign } from './smtp/dkim.ts'
+import type { SmtpAuth, SmtpOptions, SmtpSettings } from './smtp/options.ts'
+import { settingsOf } from './smtp/options.ts'
+import { answerOf, errorOf } from './smtp/outcome.ts'
+import { Pool } from './smtp/pool.ts'
+
+export type { SmtpAuth, SmtpDkim, SmtpOptions, SmtpPoolOptions, SmtpTimeouts, SmtpTls } from './smtp/options.ts'
+
+/** SMTP knows no switches of its own yet; any is refused. */
+export type SmtpProviderOptions = Readonly<Record<string, never>>
+
+const capabilities: Capabilities = {
+  recipients: Number.POSITIVE_INFINITY,
+  // Servers name their limit when asked (SIZE); it is respected before a byte of the message goes.
+  bytes: Number.POSITIVE_INFINITY,
+  headers: Number.POSITIVE_INFINITY,
+  replyTo: Number.POSITIVE_INFINITY,
+  attachments: true,
+  inline: true,
+  calendar: true,
+  tags: Number.POSITIVE_INFINITY,
+  metadata: 'header',
+  nonAsciiLocalPart: 'negotiated',
+  envelope: true,
+  bulk: 1,
+  native: [],
+}
+
+/**
+ * Any SMTP server, through a bounded pool of connections of its own. TLS is required unless opted out, certificates are
+ * always checked, and credentials never travel in clear text unless `tls: 'none'` says so. Throws `CONFIGURATION_ERROR`
+ * for options that cannot work. Nothing is loaded or connected before the first `send` or `verify`.
+ *
+ * Tags travel as `X-Sendwright-Tag` headers and metadata as an `X-Sendwright-Metadata` header; recipients can see both.
+ */
+export function smtp(options: SmtpOptions): Provider<SmtpProviderOptions> {
+  const settings = settingsOf(options)
+  const secrets = secretsOf(settings.auth)
+  const pool = new Pool(settings)
+  const running = new Set<Promise<unknown>>()
+  let closed = false
+
+  /** Runs it under a time limit; `close` waits for it. */
+  async function within<T>(signal: AbortSignal | undefined, timeout: number, run: (cutoff: Cutoff) => Promise<T>) {
+    if (closed) throw handOverError({ outcome: 'failed', kind: 'configuration', reason: 'the provider is closed' })
+    const cutoff = new Cutoff(signal, timeout)
+    const task = run(cutoff).finally(() => {
+      cutoff.lift()
+      running.delete(task)
+    })
+    running.add(task)
+    return task
+  }
+
+  return {
+    name: 'smtp',
+    capabilities,
+    ...(settings.from === undefined ? {} : { from: settings.from }),
+
+    send(delivery, { signal, timeout }) {
+      return within(signal, timeout, async (cutoff) => {
+        const transaction = await transactionOf(delivery, settings)
+        return answerOf(await pool.handOver(transaction, cutoff), delivery.envelope.recipients, secrets)
+      })
+    },
+
+    refuse: refuseOptions,
+
+    verify({ signal }) {
+      const { connection, socket } = settings.timeouts
+      return within(signal, connection + socket, async (cutoff) => {
+        const failure = await pool.verify(cutoff)
+        if (failure !== undefined) throw errorOf(failure, secrets)
+      })
+    },
+
+    async close() {
+      closed = true
+      await Promise.allSettled(running)
+      await pool.close()
+    },
+  }
+}
+
+async function transactionOf(delivery: Delivery, { envelopeFrom, dkim }: SmtpSettings): Promise<Transaction> {
+  try {
+    const message = await compose(delivery)
+    return {
+      from: envelopeFrom ?? delivery.envelope.from,
+      recipients: delivery.envelope.recipients.map(({ address }) => address),
+      bytes: dkim === undefined ? message : await sign(message, dkim),
+    }
+  } catch (error) {
+    const code = error instanceof Error ? error.name : undefined
+    throw handOverError({ outcome: 'failed', kind: 'content', reason: 'the message could not be composed', code })
+  }
+}
+
+/** What a server might echo: the secrets themselves, and as AUTH sends them. */
+function secretsOf(auth: SmtpAuth | undefined): readonly string[] {
+  if (auth === undefined) return []
+  const secrets =
+    'pass' in auth ? [auth.pass] : 'accessToken' in auth ? [auth.accessToken] : [auth.clientSecret, auth.refreshToken]
+  const base64 = (text: string) => Buffer.from(text).toString('base64')
+  return [...secrets, ...secrets.map(base64), ...secrets.map((secret) => base64(`\0${auth.user}\0${secret}`))]
+}
+
+function refuseOptions({ attempt }: Delivery, options: unknown): readonly Issue[] {
+  if (typeof options !== 'object' || options === null) return []
+  return Object.keys(options).map((key) => ({
+    path: `providerOptions.${attempt?.provider ?? 'smtp'}.${key}`,
+    code: 'unknown_field',
+    message: 'SMTP knows no such option',
+  }))
+}
