@@ -194,7 +194,6 @@ export function sanitizeReason(text: unknown, secrets: readonly (string | undefi
   for (const secret of secrets) {
     if (secret) reason = reason.replaceAll(secret, '<secret>')
   }
-  // biome-ignore lint/suspicious/noControlCharactersInRegex: control characters are what is taken out
   reason = reason.replace(/[\u0000-\u001f\u007f-\u009f\u2028\u2029\s]+/g, ' ')
   reason = reason
     .split(' ')
