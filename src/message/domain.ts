@@ -72,5 +72,6 @@ function canonicalLiteral(text: string): string | undefined {
   if (inner.slice(0, 5).toLowerCase() !== 'ipv6:') return undefined
   const address = inner.slice(5)
   if (!isIPv6(address) || address.includes('%')) return undefined
-  return `[IPv6:${new URL(`http://[${address}]`).hostname.slice(1, -1)}]`
+  // ABNF has no case, and nodemailer writes the tag so
+  return `[ipv6:${new URL(`http://[${address}]`).hostname.slice(1, -1)}]`
 }

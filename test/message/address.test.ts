@@ -98,8 +98,8 @@ describe('accepted (INVARIANTS A2)', () => {
     for (const [input, address] of [
       ['ada@localhost', 'ada@localhost'],
       ['ada@[192.0.2.1]', 'ada@[192.0.2.1]'],
-      ['Ada <ada@[ipv6:2001:DB8:0::1]>', 'ada@[IPv6:2001:db8::1]'],
-      ['ada@[IPv6:::ffff:192.0.2.1]', 'ada@[IPv6:::ffff:c000:201]'],
+      ['Ada <ada@[ipv6:2001:DB8:0::1]>', 'ada@[ipv6:2001:db8::1]'],
+      ['ada@[IPv6:::ffff:192.0.2.1]', 'ada@[ipv6:::ffff:c000:201]'],
     ] as const) {
       assert.equal(mailbox(input, readLoose).address, address)
       assert.equal(refusal(input).code, 'invalid_address')
