@@ -21,7 +21,7 @@ const stream = run({ files, concurrency: 2, timeout: perTest })
 for await (const line of stream
   .on('test:pass', ({ name, file }) => {
     // A file without tests is reported as one test that has the file's name and passed.
-    if (file !== undefined && file.endsWith(name) && name.endsWith('.test.ts')) faults.push(`${name} holds no test`)
+    if (file?.endsWith(name) && name.endsWith('.test.ts')) faults.push(`${name} holds no test`)
   })
   .on('test:summary', ({ file, counts }) => {
     if (file !== undefined) return
