@@ -136,7 +136,7 @@ function quoteLocal(local: string): string {
 }
 
 function fold(local: string): string {
-  return local.normalize('NFC').toLowerCase().normalize('NFC')
+  return local.toLowerCase().normalize('NFC')
 }
 
 const bareName = /^[\p{L}\p{N}][\p{L}\p{M}\p{N}'-]*(?: [\p{L}\p{N}][\p{L}\p{M}\p{N}'-]*)*$/u

@@ -64,7 +64,7 @@ function hyphensFit(text: string): boolean {
 /** An A-label is good exactly when its Unicode form would have been: some libraries write it back so. */
 function isALabel(text: string): boolean {
   const unicode = domainToUnicode(text)
-  if (ascii.test(unicode) || !hyphensFit(unicode) || hasControl(unicode) || hasInvisible(unicode)) return false
+  if (!hyphensFit(unicode) || hasControl(unicode) || hasInvisible(unicode)) return false
   return !foreignSign.test(unicode.replace(wordSigns, '')) && domainToASCII(unicode) === text
 }
 

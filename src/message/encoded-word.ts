@@ -12,7 +12,7 @@ export interface NameWord {
 }
 
 const encoded = /^=\?([\w+-]{1,40})(?:\*[\w-]{1,35})?\?([bq])\?([!->@-~]*)\?=$/i
-const base64 = /^[a-z0-9+/]*={0,2}$/i
+const base64 = /^(?:[a-z0-9+/]{4})*(?:[a-z0-9+/]{2}(?:==)?|[a-z0-9+/]{3}=?)?$/i
 const quotedPrintable = /^(?:[^=]|=[0-9a-f]{2})*$/i
 
 function readWord(word: NameWord): EncodedWord | undefined {

@@ -67,6 +67,9 @@ describe('accepted (INVARIANTS A2)', () => {
     ['=?UTF-8?B?QmrDtnJu?= =?utf-8?q?_K?= <b@example.com>', 'b@example.com', 'Björn K'],
     ['=?utf-8?B?w4Q=?= Ada =?utf-8*de?B?w4Q=?= <b@example.com>', 'b@example.com', 'Ä Ada Ä'],
     ['=?iso-8859-1?Q?Andr=E9?= <a@example.com>', 'a@example.com', 'André'],
+    ['=?iso-8859-1?Q?=E9?= =?utf-8?Q?=C3=A9?= <a@example.com>', 'a@example.com', 'éé'],
+    ['=?utf-8?B?QQ?= =?utf-8?B?QQ=?= <a@example.com>', 'a@example.com', 'A =?utf-8?B?QQ=?='],
+    ['=?utf-8?B?a!bc?= =?utf-8?Q?=zz?= <a@example.com>', 'a@example.com', '=?utf-8?B?a!bc?= =?utf-8?Q?=zz?='],
     ['=?utf-8?Q?=C3?= =?utf-8?Q?=A9?= <a@example.com>', 'a@example.com', 'é'],
     ['=?x-unknown?Q?a?= =?utf-8?Q?=FF?= <a@example.com>', 'a@example.com', '=?x-unknown?Q?a?= =?utf-8?Q?=FF?='],
     ['"=?utf-8?Q?a?=" <a@example.com>', 'a@example.com', '=?utf-8?Q?a?='],
@@ -110,6 +113,7 @@ describe('accepted (INVARIANTS A2)', () => {
       '[::1]',
       '[x@y.com]',
       '[1.2.3.4',
+      '[1.2.3.44',
       '[tag:x]',
       '1.2.3.4',
       '[]',
@@ -213,6 +217,12 @@ describe('refused (INVARIANTS A3, A4)', () => {
       'a@b%41.com',
       'a@b/c.com',
       'a@b.com/x',
+      'a@ü.com/x',
+      'a@ü.com?x',
+      'a@ü.com#x',
+      'a@ü.com\\x',
+      'a@ü%41.com',
+      'a@ü.com:25',
       'a@b.com:25',
       'a@b.com?x',
       'a@b.com#x',
@@ -256,6 +266,7 @@ describe('refused (INVARIANTS A3, A4)', () => {
       'a@℀.com',
       'a@⒈com',
     ],
+    'marks that would join a bracket': ['\u0338a@b.com', 'Ada <\u0338a@b.com>', '"\u0301"@b.com', 'a@\u0301b.com'],
     'brackets nodemailer rewrites': ['"a<b"@c.com', '"a>b"@c.com', '<"<>"@c.com>'],
     'over the limits': [
       `${'a'.repeat(65)}@example.com`,
@@ -332,6 +343,7 @@ describe('refused (INVARIANTS A3, A4)', () => {
     for (const input of [
       '=?utf-8?Q?a=0D=0ABcc=3A_x?= <a@b.com>',
       '=?utf-8?B?4oCu?= <a@b.com>',
+      '=?utf-8?B?77u/YQ==?= <a@b.com>',
       '=?utf-8?Q?=E2=80=8B?= <a@b.com>',
     ]) {
       assert.equal(refusal(input).code, 'invalid_name')
