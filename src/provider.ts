@@ -34,7 +34,10 @@ export interface Provider<O extends object = object> {
   refuse?(delivery: Delivery, options: unknown): readonly Issue[]
   /** Checks connection and credentials without sending mail. Rejects with a `MailError`. */
   verify?(context: { readonly signal?: AbortSignal }): Promise<void>
-  /** Lets running hand-overs finish, then frees every socket and timer. A second call is harmless. */
+  /**
+   * Lets running hand-overs finish, then frees every socket and timer. A second call is harmless, and a later `send` opens
+   * anew: the mailer closes what has not been used for a while.
+   */
   close?(): Promise<void>
   /** Only types: carries the shape of this provider's `providerOptions` to `createMailer`. */
   readonly optionsType?: O

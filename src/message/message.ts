@@ -65,7 +65,7 @@ export interface Message<O = Readonly<Record<string, object>>> {
   readonly attachments?: readonly AttachmentInput[]
   /** At most 30. Address, structural, trace and signature headers are set by their own fields and refused here. */
   readonly headers?: HeadersInput
-  /** Labels for statistics and events; at most 10 of 1 to 128 letters, digits, `_` `-` `.`. */
+  /** Labels for statistics and events; at most 10 of 1 to 128 letters, digits, `_` and `-`. */
   readonly tags?: readonly string[]
   /** The subscription this mail belongs to; suppressions may be for one topic only. */
   readonly topic?: string

@@ -1,0 +1,35 @@
+import { callOf } from '../call.ts'
+import type { Delivery } from '../delivery.ts'
+import { type Issue, MailError } from '../errors.ts'
+import type { Provider } from '../provider.ts'
+import { uncarried } from './carry.ts'
+
+export interface Candidate {
+  readonly name: string
+  readonly provider: Provider
+  /** What of the delivery it cannot carry; empty when it can. */
+  readonly issues: readonly Issue[]
+}
+
+/**
+ * The providers this delivery may go through, in order.
+ *
+ * @throws MailError `NO_PROVIDER` when nothing is configured or a name on the route is unknown.
+ */
+export function candidates(delivery: Delivery, random: () => number = () => 0): readonly Candidate[] {
+  const { context, provider, route } = callOf(delivery)
+  const names = provider !== undefined ? [provider] : (route ?? context.route)?.order(delivery, random)
+  if (!names || names.length === 0) {
+    throw new MailError(
+      'NO_PROVIDER',
+      context.tenant === undefined
+        ? 'The mailer has no provider; give createMailer at least one in `providers`.'
+        : 'The tenant has neither providers of its own nor a route that names the mailer’s.',
+    )
+  }
+  return names.map((name) => {
+    const found = context.provider(name)
+    if (!found) throw new MailError('NO_PROVIDER', `There is no provider named '${name.slice(0, 64)}'.`)
+    return { name, provider: found, issues: uncarried(found, delivery, delivery.message.providerOptions[name]) }
+  })
+}

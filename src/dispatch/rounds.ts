@@ -1,0 +1,223 @@
+import { callOf, narrow } from '../call.ts'
+import type { Clock } from '../clock.ts'
+import { abortWords, type Deadline } from '../deadline.ts'
+import type { Delivery } from '../delivery.ts'
+import { type FailureKind, MailError } from '../errors.ts'
+import type { Events } from '../events.ts'
+import type { Entry } from '../ledger/entry.ts'
+import type { Ledger } from '../ledger/ledger.ts'
+import { receiptOf } from '../ledger/row.ts'
+import type { Send } from '../policies/policy.ts'
+import type { BreakerChange } from './breaker.ts'
+import { type Candidate, candidates } from './candidates.ts'
+import { uncarried } from './carry.ts'
+
+export interface RetryOptions {
+  /** Each provider of the route is tried once a round. Default 3. */
+  readonly rounds?: number
+  /** Milliseconds: the pause before round n is a random part of `base * 2^(n - 2)`. Default 500. */
+  readonly base?: number
+  /** The longest pause, a provider's Retry-After included, in milliseconds. Default 30,000. */
+  readonly longest?: number
+  /** For queued messages: milliseconds until each later run. Default from 1 minute to 8 hours, over about a day. */
+  readonly schedule?: readonly number[]
+}
+
+export const retryDefaults = {
+  rounds: 3,
+  base: 500,
+  longest: 30_000,
+  schedule: [1, 2, 5, 10, 30, 60, 120, 240, 480, 480].map((minutes) => minutes * 60_000),
+}
+
+export interface RoundsParts {
+  readonly ledger: Ledger
+  readonly clock: Clock
+  readonly events: Events
+  readonly random: () => number
+  readonly retry: Required<RetryOptions>
+}
+
+/** The same provider may be asked again after these; after the others only the next one may. */
+const kindsToRepeat: ReadonlySet<FailureKind> = new Set(['connection', 'timeout', 'transient', 'throttled'])
+
+/**
+ * The route: tries its providers in order, round after round, for those recipients nobody has taken. Goes on only after
+ * `failed` (INVARIANTS O6, O7). `unknown` stops it unless the caller asked for at-least-once.
+ */
+export const rounds =
+  (parts: RoundsParts) =>
+  (attempt: Send): Send =>
+  async (delivery) => {
+    const entry = parts.ledger.open.get(delivery.id)!
+    const run = new Run(parts, attempt, delivery, entry, candidates(delivery, parts.random))
+    for (let round = 1; round <= parts.retry.rounds; round++) {
+      await run.round()
+      if (run.open().size === 0) return receiptOf(entry.row)
+      if (round < parts.retry.rounds || !run.handedOver) await run.pause(round)
+      // A round in which every provider was out of budget or asleep is not one.
+      if (!run.handedOver) round--
+    }
+    throw run.failure()
+  }
+
+class Run {
+  readonly #parts: RoundsParts
+  readonly #attempt: Send
+  readonly #delivery: Delivery
+  readonly #entry: Entry
+  readonly #deadline: Deadline
+  readonly #candidates: readonly Candidate[]
+  /** Providers not to be asked again. */
+  readonly #spent = new Set<string>()
+  /** Monotonic moments before which a provider asked to be left alone. */
+  readonly #notBefore = new Map<string, number>()
+  #lastFailure: MailError | undefined
+  #limited: MailError | undefined
+  handedOver = false
+
+  constructor(parts: RoundsParts, attempt: Send, delivery: Delivery, entry: Entry, all: readonly Candidate[]) {
+    this.#parts = parts
+    this.#attempt = attempt
+    this.#delivery = delivery
+    this.#entry = entry
+    this.#deadline = callOf(delivery).deadline
+    this.#candidates = all
+  }
+
+  open(): ReadonlySet<string> {
+    return this.#entry.open(callOf(this.#delivery).onUnknown === 'resend')
+  }
+
+  async round(): Promise<void> {
+    this.handedOver = false
+    this.#limited = undefined
+    for (const candidate of this.#candidates) {
+      const open = this.open()
+      if (open.size === 0) return
+      this.#requireTime()
+      if (this.#spent.has(candidate.name)) continue
+      const delivery = this.#deliveryFor(candidate, open)
+      if (delivery && this.#awake(candidate.name)) await this.#try(candidate.name, delivery)
+    }
+  }
+
+  /** What is left for this provider to do; undefined when it cannot carry that. */
+  #deliveryFor({ name, provider, issues }: Candidate, open: ReadonlySet<string>): Delivery | undefined {
+    const gone = new Set(
+      this.#entry.row.recipients.filter(({ status }) => status === 'suppressed').map(({ address }) => address),
+    )
+    const shown = narrow(this.#delivery, ({ address }) => !gone.has(address), true)
+    const left = narrow(shown, ({ address }) => open.has(address), false)
+    const lacks = left === this.#delivery ? issues : uncarried(provider, left, left.message.providerOptions[name])
+    if (lacks.length > 0) {
+      this.#spent.add(name)
+      this.#lastFailure ??= new MailError('UNSUPPORTED_FEATURE', lacks[0]!.message, { issues: lacks, provider: name })
+      return undefined
+    }
+    return { ...left, attempt: { number: this.#entry.row.attempts.length + 1, provider: name } }
+  }
+
+  #awake(name: string): boolean {
+    const { context } = callOf(this.#delivery)
+    const asleep = context.breaker(name).wait
+    if (asleep > 0) {
+      this.#sleep(name, asleep)
+      this.#lastFailure ??= new MailError('SEND_FAILED', `The breaker of provider '${name}' is open.`, {
+        provider: name,
+        retryAfter: asleep,
+      })
+    }
+    return (this.#notBefore.get(name) ?? 0) <= this.#parts.clock.monotonic()
+  }
+
+  async #try(name: string, delivery: Delivery): Promise<void> {
+    const breaker = callOf(delivery).context.breaker(name)
+    breaker.begin()
+    try {
+      await this.#attempt(delivery)
+      this.handedOver = true
+      this.#tell(name, breaker.succeeded())
+    } catch (thrown) {
+      if (!(thrown instanceof MailError)) {
+        breaker.withdraw()
+        throw thrown
+      }
+      if (thrown.outcome === undefined) {
+        breaker.withdraw()
+        this.#refused(name, thrown)
+      } else {
+        this.handedOver = true
+        this.#tell(name, breaker.failed(thrown), thrown)
+        this.#failed(name, thrown)
+      }
+    }
+    const { ledger } = this.#parts
+    if (this.open().size > 0) await ledger.keep(this.#entry, this.#entry.row, this.#deadline.remaining)
+  }
+
+  #failed(name: string, error: MailError): void {
+    this.#lastFailure = error
+    if (error.kind === undefined || !kindsToRepeat.has(error.kind)) this.#spent.add(name)
+    if (error.retryAfter !== undefined) this.#sleep(name, error.retryAfter)
+  }
+
+  /** A policy stood in the way before anything was handed over: a limit lets the next provider try, all else ends it. */
+  #refused(name: string, error: MailError): void {
+    if (error.code !== 'SEND_LIMIT_EXCEEDED') throw error
+    if (error.retryAfter === undefined) this.#spent.add(name)
+    else this.#sleep(name, error.retryAfter)
+    const sooner =
+      (error.retryAfter ?? Number.POSITIVE_INFINITY) < (this.#limited?.retryAfter ?? Number.POSITIVE_INFINITY)
+    if (this.#limited === undefined || sooner) this.#limited = error
+  }
+
+  #sleep(name: string, ms: number): void {
+    this.#notBefore.set(name, this.#parts.clock.monotonic() + ms)
+  }
+
+  /** Waits until a provider may be asked again. @throws MailError when none may, or not in time. */
+  async pause(round: number): Promise<void> {
+    this.#requireTime()
+    const { clock, random, retry } = this.#parts
+    const usable = this.#candidates.filter(({ name }) => !this.#spent.has(name))
+    if (usable.length === 0) throw this.failure()
+    const now = clock.monotonic()
+    const soonest = Math.min(...usable.map(({ name }) => (this.#notBefore.get(name) ?? now) - now))
+    const jitter = this.handedOver ? random() * Math.min(retry.base * 2 ** (round - 1), retry.longest) : 0
+    const pause = Math.max(jitter, soonest, 0)
+    const { context } = callOf(this.#delivery)
+    const refuses = !this.handedOver && (this.#limited === undefined || context.limits.onLimit === 'refuse')
+    const tooLong = pause > retry.longest && this.#limited === undefined
+    if (refuses || tooLong || pause >= this.#deadline.remaining) throw this.failure()
+    // At least a millisecond, so that a wait that has just run out cannot spin.
+    await this.#deadline.wait(Math.max(pause, 1))
+    this.#requireTime()
+  }
+
+  failure(): MailError {
+    const error = (!this.handedOver && this.#limited) || this.#lastFailure || this.#limited
+    return error || new MailError('SEND_FAILED', 'No provider of the route took the message.')
+  }
+
+  #requireTime(): void {
+    const { cause } = this.#deadline
+    if (cause === undefined) return
+    if (cause === 'timeout')
+      throw this.#limited ?? this.#lastFailure ?? new MailError('SEND_FAILED', abortWords.timeout)
+    throw new MailError('CANCELLED', abortWords[cause])
+  }
+
+  #tell(provider: string, change: BreakerChange, error?: MailError): void {
+    const lost = error?.kind === 'login' || error?.kind === 'account'
+    if (change === undefined && !lost) return
+    const { tenant } = this.#delivery
+    this.#parts.events.emit('health', {
+      provider,
+      state: change ?? 'open',
+      ...(tenant === undefined ? {} : { tenant }),
+      ...(error?.kind === undefined ? {} : { kind: error.kind }),
+      ...(error?.providerCode === undefined ? {} : { code: error.providerCode }),
+    })
+  }
+}

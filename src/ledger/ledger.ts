@@ -1,0 +1,257 @@
+import { randomUUID } from 'node:crypto'
+import { type Call, callOf } from '../call.ts'
+import type { Clock } from '../clock.ts'
+import type { Delivery } from '../delivery.ts'
+import { MailError } from '../errors.ts'
+import type { Events } from '../events.ts'
+import { hashKey } from '../message/fingerprint.ts'
+import type { MessageStatus, Receipt } from '../receipt.ts'
+import {
+  type Held,
+  type Lease,
+  type MailStore,
+  type Row,
+  type SettleOptions,
+  settledStatuses,
+} from '../stores/store.ts'
+import { Entry } from './entry.ts'
+import { abandoned, receiptOf } from './row.ts'
+
+const leaseMargin = 10_000
+
+/** What the claim of a key found: the way is free, or another call's row. */
+export type KeyClaim =
+  | { readonly state: 'claimed' }
+  | { readonly state: 'held'; readonly row: Row; readonly leased: boolean }
+
+export interface LedgerOptions {
+  readonly store: MailStore
+  readonly clock: Clock
+  readonly events: Events
+  /** Milliseconds a key is held. */
+  readonly idempotencyTtl: number
+}
+
+/**
+ * The book between accept and dispatch: a row per message, which is its idempotency record, its place in the queue and its
+ * status in one. Nothing is handed over that has no row here, and no attempt begins that is not written here first.
+ */
+export class Ledger {
+  readonly store: MailStore
+  readonly #clock: Clock
+  readonly #events: Events
+  readonly #idempotencyTtl: number
+  readonly #owner = randomUUID()
+  /** Messages this process works on, from their claim to their last word. */
+  readonly #open = new Map<string, Entry>()
+
+  constructor({ store, clock, events, idempotencyTtl }: LedgerOptions) {
+    this.store = store
+    this.#clock = clock
+    this.#events = events
+    this.#idempotencyTtl = idempotencyTtl
+  }
+
+  get open(): ReadonlyMap<string, Entry> {
+    return this.#open
+  }
+
+  lease(timeout: number): Lease {
+    return { owner: this.#owner, ms: timeout + leaseMargin }
+  }
+
+  /** Claims the delivery's idempotency key with a row that promises nothing yet. */
+  async claimKey(delivery: Delivery, fingerprint: string): Promise<KeyClaim> {
+    const call = callOf(delivery)
+    const key = hashKey('idempotency', delivery.tenant, delivery.sandbox ? 'sandbox' : 'live', call.idempotencyKey)
+    const row: Row = { ...this.#rowOf(delivery, 'dispatching'), kind: 'send', accepted: false, key, fingerprint }
+    const claim = await this.store.claim(row, {
+      lease: this.lease(call.deadline.remaining),
+      keyTtl: this.#idempotencyTtl,
+    })
+    if (claim.state === 'held') return claim
+    this.#keep(new Entry(row, claim.fence, delivery))
+    return { state: 'claimed' }
+  }
+
+  /** Accept's last step: from here on the message is promised. */
+  async accept(delivery: Delivery): Promise<Receipt> {
+    const call = callOf(delivery)
+    const now = this.#clock.now()
+    if (call.kind === 'send') return this.#write(delivery, this.#rowOf(delivery, 'dispatching'))
+    const dueAt = call.sendAt ?? now
+    return this.#write(delivery, {
+      ...this.#rowOf(delivery, dueAt > now ? 'scheduled' : 'queued'),
+      dueAt,
+      work: {
+        message: delivery.message,
+        ...(call.provider === undefined ? {} : { provider: call.provider }),
+        ...(call.route === undefined ? {} : { route: call.route.names }),
+        onUnknown: call.onUnknown,
+        timeout: call.timeout,
+        taken: call.taken,
+      },
+    })
+  }
+
+  /** The end of a sandboxed message: kept with its content, handed to nobody. */
+  acceptSandboxed(delivery: Delivery): Promise<Receipt> {
+    const row = this.#rowOf(delivery, 'sandboxed')
+    const call = callOf(delivery)
+    return this.#write(delivery, {
+      ...row,
+      recipients: row.recipients.map((recipient) =>
+        recipient.status === 'pending' ? { ...recipient, status: 'sandboxed' } : recipient,
+      ),
+      work: { message: delivery.message, onUnknown: call.onUnknown, timeout: call.timeout, taken: [] },
+    })
+  }
+
+  /** Forgets a claimed key whose message was refused before it was accepted. */
+  async refuse(id: string): Promise<void> {
+    const entry = this.#open.get(id)
+    if (!entry || entry.row.accepted) return
+    this.#drop(entry)
+    await this.store.settle(entry.row, entry.fence, { remove: true })
+  }
+
+  /** Writes the row as it stands, so that what follows may happen. @throws MailError when the row is no longer ours. */
+  async keep(entry: Entry, row: Row, leaseMs: number): Promise<void> {
+    if (!(await this.store.renew(row, entry.fence, leaseMs + leaseMargin))) {
+      throw new MailError(
+        'INVALID_STATE',
+        'Another process took the message over; this one has stopped working on it.',
+        {
+          id: row.id,
+        },
+      )
+    }
+    entry.row = row
+  }
+
+  /** Ends the work on a message and says so. A store that fails here changes nothing about what happened. */
+  async settle(entry: Entry, row: Row, options: SettleOptions = {}): Promise<void> {
+    entry.row = row
+    try {
+      await this.store.settle(row, entry.fence, options)
+    } catch (error) {
+      this.warn(error, row.id)
+    }
+    this.#drop(entry)
+    if (settledStatuses.has(row.status) || row.status === 'unknown') this.#emitSettled(row)
+  }
+
+  /** Makes this process the one that works on the row. */
+  adopt(held: Held, delivery: Delivery): Entry {
+    const entry = new Entry(held.row, held.fence, delivery)
+    this.#keep(entry)
+    return entry
+  }
+
+  /** Takes a row nobody works on and writes it anew; undefined when it is held or in no such state. */
+  async change(
+    id: string,
+    states: readonly MessageStatus[],
+    change: (row: Row) => Row,
+    options?: (row: Row) => SettleOptions,
+  ): Promise<Row | undefined> {
+    const held = await this.store.takeover(id, states, this.lease(0))
+    if (!held) return undefined
+    const row = change(held.row)
+    await this.store.settle(row, held.fence, options?.(row))
+    if (settledStatuses.has(row.status)) this.#emitSettled(row)
+    return row
+  }
+
+  /** Gives a row whose worker vanished the state that is certain about it; true when it was ours to give. */
+  async recover(id: string): Promise<boolean> {
+    const row = await this.change(id, ['dispatching'], abandoned, ({ status }) => ({ release: status === 'failed' }))
+    return row !== undefined
+  }
+
+  warn(error: unknown, id?: string): void {
+    const known = error instanceof MailError
+    this.#events.emit('warning', {
+      code: known ? error.code : 'STORE_UNAVAILABLE',
+      message: known ? error.message : 'Unexpected failure.',
+      ...(id === undefined ? {} : { id }),
+    })
+  }
+
+  #emitSettled(row: Row): void {
+    this.#events.emit('settled', {
+      id: row.id,
+      status: row.status,
+      ...(row.tenant === undefined ? {} : { tenant: row.tenant }),
+      ...(row.provider === undefined ? {} : { provider: row.provider }),
+    })
+  }
+
+  async #write(delivery: Delivery, row: Row): Promise<Receipt> {
+    const call = callOf(delivery)
+    const claimed = this.#open.get(delivery.id)
+    const leased = row.status === 'dispatching'
+    if (claimed) {
+      row = { ...row, key: claimed.row.key!, fingerprint: claimed.row.fingerprint! }
+      claimed.delivery = delivery
+      if (leased) await this.keep(claimed, row, call.deadline.remaining)
+      else if (await this.store.settle(row, claimed.fence)) this.#drop(claimed, row)
+      else
+        throw new MailError(
+          'STORE_UNAVAILABLE',
+          'The claim on the idempotency key ran out before the message was accepted.',
+        )
+    } else {
+      const claim = await this.store.claim(row, leased ? { lease: this.lease(call.deadline.remaining) } : {})
+      if (claim.state === 'held')
+        throw new MailError('STORE_UNAVAILABLE', 'The store holds another message with this id.')
+      if (leased) this.#keep(new Entry(row, claim.fence, delivery))
+    }
+    this.#events.emit('accepted', {
+      id: row.id,
+      status: row.status,
+      recipients: delivery.envelope.recipients.length,
+      ...(row.tenant === undefined ? {} : { tenant: row.tenant }),
+    })
+    if (row.status === 'sandboxed') this.#emitSettled(row)
+    return receiptOf(row)
+  }
+
+  #rowOf(delivery: Delivery, status: MessageStatus): Row {
+    const call: Call = callOf(delivery)
+    const { message, envelope } = delivery
+    return {
+      v: 1,
+      id: delivery.id,
+      kind: call.kind,
+      accepted: true,
+      ...(delivery.tenant === undefined ? {} : { tenant: delivery.tenant }),
+      status,
+      messageId: delivery.messageId,
+      from: message.from.address,
+      subject: message.subject,
+      stream: delivery.stream,
+      tags: message.tags,
+      recipients: [
+        ...envelope.recipients.map(({ address, field }) => ({ address, field, status: 'pending' }) as const),
+        ...call.suppressed,
+      ],
+      attempts: [],
+      sandbox: delivery.sandbox,
+      priority: call.priority,
+      createdAt: delivery.createdAt,
+      ...(delivery.notAfter === undefined ? {} : { notAfter: delivery.notAfter }),
+      runs: 0,
+    }
+  }
+
+  #keep(entry: Entry): void {
+    this.#open.set(entry.row.id, entry)
+  }
+
+  #drop(entry: Entry, row: Row = entry.row): void {
+    entry.row = row
+    if (this.#open.get(row.id) === entry) this.#open.delete(row.id)
+    entry.finish()
+  }
+}

@@ -1,0 +1,198 @@
+import type { Delivery } from '../delivery.ts'
+import { MailError, type MailErrorCode } from '../errors.ts'
+import type { Answer } from '../provider.ts'
+import type {
+  Attempt,
+  MessageRecord,
+  MessageStatus,
+  Outcome,
+  Receipt,
+  RecipientStatus,
+  TimelineEvent,
+} from '../receipt.ts'
+import type { Row, RowRecipient } from '../stores/store.ts'
+
+/** How a hand-over ended: the provider's answer, or the error it rejected with. */
+export type HandOverResult = { readonly answer: Answer } | { readonly error: MailError }
+
+/** Rows are values: each function answers a new one and changes nothing. */
+export function withAttempt(row: Row, provider: string, now: number): Row {
+  const attempt: Attempt = { number: row.attempts.length + 1, provider, startedAt: new Date(now).toISOString() }
+  return { ...row, status: 'dispatching', attempts: [...row.attempts, attempt] }
+}
+
+/** The attempt that runs ended, for the recipients of this delivery's envelope. */
+export function withResult(row: Row, delivery: Delivery, result: HandOverResult, duration: number, now: number): Row {
+  const inEnvelope = new Set(delivery.envelope.recipients.map(({ address }) => address))
+  const own = 'answer' in result ? result.answer.recipients : undefined
+  const named = own && new Map(own.map((recipient) => [recipient.address, recipient]))
+  const overall: Outcome = 'answer' in result ? 'sent' : (result.error.outcome ?? 'unknown')
+  const said = 'answer' in result ? result.answer.evidence : result.error.message
+  const recipients = row.recipients.map((recipient): RowRecipient => {
+    if (!inEnvelope.has(recipient.address)) return recipient
+    const differs = named?.get(recipient.address)
+    const status = differs?.outcome ?? overall
+    const reason = status === 'sent' ? undefined : (differs?.reason ?? said)
+    return { address: recipient.address, field: recipient.field, status, ...(reason ? { reason } : {}) }
+  })
+  const outcome = outcomeOf(recipients.filter(({ address }) => inEnvelope.has(address)))
+  const code = 'answer' in result ? result.answer.code : result.error.providerCode
+  const ended: Attempt = {
+    ...row.attempts.at(-1)!,
+    duration,
+    outcome,
+    ...(code === undefined ? {} : { code }),
+    ...(said === undefined || said === '' ? {} : { evidence: said }),
+  }
+  const took = recipients.some(({ status }) => status === 'sent') && 'answer' in result
+  return {
+    ...row,
+    recipients,
+    attempts: [...row.attempts.slice(0, -1), ended],
+    ...(took ? { provider: ended.provider, sentAt: row.sentAt ?? now } : {}),
+    ...(took && result.answer.providerMessageId !== undefined
+      ? { providerMessageId: result.answer.providerMessageId }
+      : {}),
+  }
+}
+
+/** One outcome for several recipients: what an attempt is filed under. */
+function outcomeOf(recipients: readonly RowRecipient[]): Outcome {
+  for (const outcome of ['sent', 'unknown', 'failed'] as const) {
+    if (recipients.some(({ status }) => status === outcome)) return outcome
+  }
+  return 'rejected'
+}
+
+export function withRecipients(
+  row: Row,
+  changed: ReadonlyMap<string, { status: RecipientStatus; reason?: string }>,
+): Row {
+  return {
+    ...row,
+    recipients: row.recipients.map((recipient) => {
+      const change = changed.get(recipient.address)
+      return change ? { address: recipient.address, field: recipient.field, ...change } : recipient
+    }),
+  }
+}
+
+/** What the whole message came to (DESIGN "Mixed outcomes"): suppressed recipients do not count. */
+export function verdict(recipients: readonly RowRecipient[]): MessageStatus {
+  const live = recipients.filter(({ status }) => status !== 'suppressed')
+  const sent = live.filter(({ status }) => status === 'sent').length
+  if (sent > 0) return sent === live.length ? 'sent' : 'partial'
+  if (live.some(({ status }) => status === 'unknown')) return 'unknown'
+  if (live.some(({ status }) => status === 'failed' || status === 'pending')) return 'failed'
+  if (live.length > 0) return 'rejected'
+  return 'suppressed'
+}
+
+/**
+ * What is certain of a row whose worker vanished (INVARIANTS D1): an attempt without an outcome may have been sent; a
+ * direct send without one was not, and nobody will repeat it; a queued message goes back to the queue.
+ */
+export function abandoned(row: Row): Row {
+  const last = row.attempts.at(-1)
+  if (last && last.outcome === undefined) {
+    const reason = 'The process ended during the hand-over.'
+    return {
+      ...row,
+      status: 'unknown',
+      attempts: [...row.attempts.slice(0, -1), { ...last, outcome: 'unknown', evidence: reason }],
+      recipients: row.recipients.map((recipient) =>
+        recipient.status === 'pending' || recipient.status === 'failed'
+          ? { ...recipient, status: 'unknown', reason }
+          : recipient,
+      ),
+    }
+  }
+  if (row.kind === 'queue') return { ...row, status: 'queued' }
+  const lastError = { code: 'SEND_FAILED', reason: 'The process ended before a hand-over.' }
+  return { ...row, status: 'failed', lastError }
+}
+
+export function receiptOf(row: Row, replayed = false): Receipt {
+  return {
+    id: row.id,
+    status: row.status,
+    messageId: row.messageId,
+    ...(row.provider === undefined ? {} : { provider: row.provider }),
+    ...(row.providerMessageId === undefined ? {} : { providerMessageId: row.providerMessageId }),
+    ...(row.tenant === undefined ? {} : { tenant: row.tenant }),
+    from: row.from,
+    subject: row.subject,
+    recipients: row.recipients,
+    attempts: row.attempts,
+    sandbox: row.sandbox,
+    replayed,
+    createdAt: new Date(row.createdAt).toISOString(),
+  }
+}
+
+export function recordOf(row: Row): MessageRecord {
+  return {
+    ...receiptOf(row),
+    ...(row.sentAt === undefined ? {} : { sentAt: new Date(row.sentAt).toISOString() }),
+    ...(row.dueAt === undefined ? {} : { dueAt: new Date(row.dueAt).toISOString() }),
+    ...(row.lastError === undefined ? {} : { lastError: row.lastError }),
+    events: timeline(row),
+  }
+}
+
+/** Derived, so that a row needs to keep only what cannot be: its attempts, and what arrived from outside. */
+function timeline(row: Row): readonly TimelineEvent[] {
+  const events: TimelineEvent[] = [{ type: 'accepted', at: new Date(row.createdAt).toISOString() }]
+  for (const attempt of row.attempts) {
+    events.push({ type: 'attempt', at: attempt.startedAt, provider: attempt.provider })
+    if (attempt.outcome !== undefined) {
+      events.push({
+        type: attempt.outcome,
+        at: new Date(Date.parse(attempt.startedAt) + (attempt.duration ?? 0)).toISOString(),
+        provider: attempt.provider,
+        outcome: attempt.outcome,
+        ...(attempt.evidence === undefined ? {} : { reason: attempt.evidence }),
+      })
+    }
+  }
+  return [...events, ...(row.events ?? [])]
+}
+
+const codes: Partial<Record<MessageStatus, MailErrorCode>> = {
+  unknown: 'OUTCOME_UNKNOWN',
+  failed: 'SEND_FAILED',
+  rejected: 'REJECTED',
+  suppressed: 'RECIPIENT_SUPPRESSED',
+  cancelled: 'CANCELLED',
+  expired: 'EXPIRED',
+}
+
+const words: Partial<Record<MessageStatus, string>> = {
+  unknown: 'The message may have been sent, so it is not repeated',
+  failed: 'The message was certainly not sent',
+  rejected: 'The provider refused the message or every recipient for good',
+  suppressed: 'Every recipient is suppressed',
+  cancelled: 'The message was cancelled before any hand-over',
+  expired: 'The message was not sent before its notAfter',
+}
+
+/** The error a settled row stands for; undefined for one that `send` resolves with. */
+export function errorOf(row: Row, replayed = false): MailError | undefined {
+  const code = codes[row.status]
+  if (code === undefined) return undefined
+  const { outcome } = { outcome: outcomes[row.status] }
+  const last = row.attempts.at(-1)
+  const reason = row.lastError?.reason ?? last?.evidence
+  return new MailError(code, `${words[row.status]}${reason ? `: ${reason}` : ''}`, {
+    receipt: receiptOf(row, replayed),
+    ...(outcome === undefined || row.attempts.length === 0 ? {} : { outcome }),
+    ...(last === undefined ? {} : { provider: last.provider }),
+    ...(last?.code === undefined ? {} : { providerCode: last.code }),
+  })
+}
+
+const outcomes: Partial<Record<MessageStatus, 'unknown' | 'failed' | 'rejected'>> = {
+  unknown: 'unknown',
+  failed: 'failed',
+  rejected: 'rejected',
+}

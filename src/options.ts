@@ -1,0 +1,240 @@
+import type { Clock } from './clock.ts'
+import type { Stream } from './delivery.ts'
+import type { RetryOptions } from './dispatch/rounds.ts'
+import type { Route, RouteFunction, RouteInput } from './dispatch/route.ts'
+import { configurationError, MailError } from './errors.ts'
+import type { Logger } from './events.ts'
+import type { Ids } from './ids.ts'
+import type { Limits } from './limits.ts'
+import type { AddressRules } from './message/address.ts'
+import type { AddressInput, Message } from './message/message.ts'
+import type { Policy } from './policies/policy.ts'
+import type { Provider } from './provider.ts'
+import type { KeyvLike } from './stores/keyv.ts'
+import type { MailStore } from './stores/store.ts'
+import type { Tenants } from './tenants/registry.ts'
+
+export type Providers = Readonly<Record<string, Provider>>
+
+/** The names in `providers`. */
+export type NameOf<P extends Providers> = Extract<keyof P, string>
+
+/** What `providerOptions` may hold: for each name, the options of that provider. */
+export type OptionsOf<P extends Providers> = {
+  readonly [N in keyof P]?: P[N] extends Provider<infer O> ? O : never
+}
+
+/** A message for a mailer with these providers. */
+export type MessageFor<P extends Providers> = Message<OptionsOf<P>>
+
+export interface MailerOptions<P extends Providers = Providers> {
+  /** By the names routes and receipts use: 1 to 64 letters, digits, `_` and `-`. */
+  readonly providers: P
+  /** Default: the first provider. */
+  readonly route?: NameOf<P> | Route<NameOf<P>> | RouteFunction<NameOf<P>>
+  /** Default sender of messages without tenant. */
+  readonly from?: AddressInput
+  /** Domains and addresses that may stand in From. Default: any. */
+  readonly senders?: readonly string[]
+  /** Default: memory. A `Keyv` is taken as well. */
+  readonly store?: MailStore | KeyvLike
+  /** `shared` demands a store whose claims hold between processes. Default `process`. */
+  readonly scope?: 'process' | 'shared'
+  readonly queue?: QueueOptions
+  readonly tenants?: Tenants
+  /** How many tenants may have own providers open at once. Default 100. */
+  readonly openTenants?: number
+  /** Default: true when `tenants` is set. */
+  readonly requireTenant?: boolean
+  readonly limits?: Limits
+  /** Everything is checked and kept, nothing sent. Default false. */
+  readonly sandbox?: boolean
+  readonly policies?: { readonly accept?: readonly Policy[]; readonly dispatch?: readonly Policy[] }
+  readonly retry?: RetryOptions
+  /** Milliseconds a call has, waits included. Default 30,000. */
+  readonly timeout?: number
+  /** Milliseconds an idempotency key is held. Default 24 hours. */
+  readonly idempotencyTtl?: number
+  /** Makes a missing text part from the html, with the package `html-to-text`. Default false. */
+  readonly textFromHtml?: boolean
+  /** Address forms that are refused by default. */
+  readonly addresses?: AddressRules
+  readonly logger?: Logger
+  readonly clock?: Clock
+  /** Answers numbers in [0, 1). */
+  readonly random?: () => number
+  readonly ids?: Ids
+}
+
+export interface QueueOptions {
+  /** Whether this process dispatches queued messages. Default: true with a store of this process, else false. */
+  readonly work?: boolean
+  /** Messages dispatched at a time. Default 10. */
+  readonly concurrency?: number
+}
+
+export interface SendOptions<N extends string = string> {
+  readonly tenant?: string
+  /** 1 to 255 visible ASCII characters: this mail, once. */
+  readonly idempotencyKey?: string
+  /** Only this provider. */
+  readonly provider?: N
+  /** Instead of the tenant's route. */
+  readonly route?: RouteInput<N>
+  readonly signal?: AbortSignal
+  /** Milliseconds, waits included. Default 30,000. */
+  readonly timeout?: number
+  /** Never handed over at or after this moment. */
+  readonly notAfter?: Date | number | string
+  /** For `enqueue`: not before this moment. */
+  readonly sendAt?: Date | number | string
+  /** -10 to 10; higher ones leave the queue first. Default 0. */
+  readonly priority?: number
+  readonly sandbox?: boolean
+  /** Default `transactional`. */
+  readonly stream?: Stream
+  /** `resend` accepts duplicates: an uncertain hand-over is repeated like a failed one. Default `hold`. */
+  readonly onUnknown?: 'hold' | 'resend'
+}
+
+/** Send options, checked. */
+export interface CheckedSendOptions extends Omit<SendOptions, 'notAfter' | 'sendAt'> {
+  readonly notAfter?: number
+  readonly sendAt?: number
+  readonly priority: number
+  readonly stream: Stream
+  readonly onUnknown: 'hold' | 'resend'
+  readonly timeout: number
+}
+
+const longestTimeout = 86_400_000
+const known = new Set<string>([
+  'tenant',
+  'idempotencyKey',
+  'provider',
+  'route',
+  'signal',
+  'timeout',
+  'notAfter',
+  'sendAt',
+  'priority',
+  'sandbox',
+  'stream',
+  'onUnknown',
+])
+
+/** @throws MailError `VALIDATION_ERROR` naming the option. */
+export function checkSendOptions(options: SendOptions = {}, timeout: number): CheckedSendOptions {
+  if (typeof options !== 'object' || options === null) throw refused('options', 'Must be an object.')
+  const unknown = Object.keys(options).find((name) => !known.has(name))
+  if (unknown !== undefined) throw refused('options', `Has a field that is none of ${[...known].join(', ')}.`)
+  const {
+    idempotencyKey,
+    provider,
+    signal,
+    priority = 0,
+    sandbox,
+    stream = 'transactional',
+    onUnknown = 'hold',
+  } = options
+  if (idempotencyKey !== undefined && !(typeof idempotencyKey === 'string' && /^[!-~]{1,255}$/.test(idempotencyKey))) {
+    throw refused('options.idempotencyKey', 'Must be 1 to 255 visible ASCII characters.')
+  }
+  if (provider !== undefined && typeof provider !== 'string') throw refused('options.provider', 'Must be a name.')
+  if (signal !== undefined && typeof signal?.addEventListener !== 'function') {
+    throw refused('options.signal', 'Must be an AbortSignal.')
+  }
+  if (!Number.isInteger(priority) || priority < -10 || priority > 10) {
+    throw refused('options.priority', 'Must be a whole number from -10 to 10.')
+  }
+  if (sandbox !== undefined && typeof sandbox !== 'boolean') throw refused('options.sandbox', 'Must be true or false.')
+  if (stream !== 'transactional' && stream !== 'marketing') {
+    throw refused('options.stream', "Must be 'transactional' or 'marketing'.")
+  }
+  if (onUnknown !== 'hold' && onUnknown !== 'resend') throw refused('options.onUnknown', "Must be 'hold' or 'resend'.")
+  const given = options.timeout ?? timeout
+  if (!(typeof given === 'number' && given >= 1 && given <= longestTimeout)) {
+    throw refused('options.timeout', `Must be 1 to ${longestTimeout} milliseconds.`)
+  }
+  const { notAfter, sendAt, ...rest } = options
+  return {
+    ...rest,
+    priority,
+    stream,
+    onUnknown,
+    timeout: given,
+    ...(notAfter === undefined ? {} : { notAfter: moment('options.notAfter', notAfter) }),
+    ...(sendAt === undefined ? {} : { sendAt: moment('options.sendAt', sendAt) }),
+  }
+}
+
+export function moment(path: string, value: Date | number | string): number {
+  const time =
+    typeof value === 'number'
+      ? value
+      : value instanceof Date || typeof value === 'string'
+        ? new Date(value).getTime()
+        : Number.NaN
+  if (!Number.isFinite(time) || time < 0)
+    throw refused(path, 'Must be a Date, ISO 8601 text or milliseconds since 1970.')
+  return time
+}
+
+export function refused(path: string, message: string): MailError {
+  return new MailError('VALIDATION_ERROR', `${path}: ${message}`, {
+    issues: [{ path, code: 'invalid_option', message }],
+  })
+}
+
+const mailerOptions = new Set<string>([
+  'providers',
+  'route',
+  'from',
+  'senders',
+  'store',
+  'scope',
+  'queue',
+  'tenants',
+  'openTenants',
+  'requireTenant',
+  'limits',
+  'sandbox',
+  'policies',
+  'retry',
+  'timeout',
+  'idempotencyTtl',
+  'textFromHtml',
+  'addresses',
+  'logger',
+  'clock',
+  'random',
+  'ids',
+])
+
+/** @throws MailError `CONFIGURATION_ERROR` naming the option. */
+export function checkMailerOptions(options: MailerOptions): void {
+  if (typeof options !== 'object' || options === null) throw configurationError('createMailer needs an options object.')
+  for (const name of Object.keys(options)) {
+    if (!mailerOptions.has(name)) throw configurationError(`createMailer has no option '${name.slice(0, 64)}'.`)
+  }
+  if (typeof options.providers !== 'object' || options.providers === null) {
+    throw configurationError('createMailer needs `providers`: { name: provider }.')
+  }
+  const positive = (path: string, value: number | undefined, whole = true) => {
+    if (value !== undefined && !(Number.isFinite(value) && value > 0 && (!whole || Number.isInteger(value)))) {
+      throw configurationError(`${path} must be a positive number.`)
+    }
+  }
+  positive('timeout', options.timeout)
+  positive('idempotencyTtl', options.idempotencyTtl)
+  positive('openTenants', options.openTenants)
+  positive('queue.concurrency', options.queue?.concurrency)
+  positive('retry.rounds', options.retry?.rounds)
+  positive('retry.base', options.retry?.base, false)
+  positive('retry.longest', options.retry?.longest, false)
+  for (const pause of options.retry?.schedule ?? []) positive('retry.schedule', pause, false)
+  const { accept = [], dispatch = [] } = options.policies ?? {}
+  if ([...accept, ...dispatch].some((policy) => typeof policy !== 'function')) {
+    throw configurationError('policies.accept and policies.dispatch are lists of functions.')
+  }
+}
