@@ -354,8 +354,10 @@ describe('refused (INVARIANTS A3, A4)', () => {
 
   test('spaces other than U+0020 in a mailbox', () => {
     for (const c of ['\u00a0', '\u1680', '\u2003', '\u202f', '\u205f', '\u3000']) {
-      for (const place of [`a${c}b@c.com`, `${c}a@b.com`, `a@b.com${c}`, `"a${c}b"@c.com`, `a@b${c}c.com`])
+      for (const place of [`a${c}b@c.com`, `${c}a@b.com`, `a@b.com${c}`, `"a${c}b"@c.com`, `a@b${c}c.com`]) {
         refusal(place)
+        assert.equal(mailboxKey(place), undefined)
+      }
     }
   })
 
@@ -544,6 +546,8 @@ describe('domains (INVARIANTS A7)', () => {
       ' example.com',
       'a@example.com',
       'good.com(x)evil.com',
+      '[192.0.2.10',
+      '[192.0.2.1].com',
     ]) {
       assert.equal(canonicalDomain(text, { singleLabel: true, literals: true }), undefined, text)
     }
