@@ -19,6 +19,14 @@ export interface BatchOptions<M = Message, N extends string = string> {
   readonly mode?: 'send' | 'enqueue'
 }
 
+/** The same before anybody checked it. */
+interface LooseBatch {
+  readonly defaults?: object
+  readonly options?: SendOptions
+  readonly concurrency?: number
+  readonly mode?: 'send' | 'enqueue'
+}
+
 /** One per item, whatever became of it. */
 export type BatchItemResult =
   | { readonly index: number; readonly receipt: Receipt; readonly error?: never }
@@ -53,7 +61,7 @@ const mostConcurrency = 10_000
 export async function* streamBatch(
   parts: BatchParts,
   items: Iterable<unknown> | AsyncIterable<unknown>,
-  batch: BatchOptions<never> = {},
+  batch: LooseBatch = {},
 ): AsyncGenerator<BatchItemResult, void, undefined> {
   const { concurrency = 10, mode = 'send', options = {}, defaults } = checkBatch(batch)
   const source = iteratorOf(items)
@@ -121,7 +129,7 @@ export async function* streamBatch(
 export async function sendBatch(
   parts: BatchParts,
   items: readonly unknown[],
-  batch: BatchOptions<never>,
+  batch: LooseBatch,
   limit: number,
 ): Promise<BatchResult> {
   if (!Array.isArray(items)) throw refused('items', 'Must be an array; streamBatch takes any iterable.')
@@ -199,7 +207,7 @@ export function derivedKey(key: string | undefined, part: string): string | unde
   return key === undefined ? undefined : `part_${hashKey('part', key, part)}`
 }
 
-function checkBatch(batch: BatchOptions<never>): BatchOptions<never> {
+function checkBatch(batch: LooseBatch): LooseBatch {
   if (typeof batch !== 'object' || batch === null) throw refused('batch', 'Must be an object of options.')
   const { concurrency, mode, defaults, ...rest } = batch
   const unknown = Object.keys(rest).find((name) => name !== 'options')

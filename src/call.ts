@@ -1,7 +1,8 @@
 import type { Deadline } from './deadline.ts'
 import type { Delivery, Recipient } from './delivery.ts'
-import { configurationError } from './errors.ts'
+import type { BulkGroup } from './dispatch/bulk.ts'
 import type { Route } from './dispatch/route.ts'
+import { configurationError } from './errors.ts'
 import type { RowRecipient, Taken } from './stores/store.ts'
 import type { TenantContext } from './tenants/context.ts'
 
@@ -22,6 +23,8 @@ export interface Call {
   readonly route?: Route
   readonly onUnknown: 'hold' | 'resend'
   readonly timeout: number
+  /** Set for a merge: hand-overs of one group may leave together. */
+  readonly bulk?: BulkGroup
   /** Those accept took out of the envelope. */
   readonly suppressed: readonly RowRecipient[]
   /** What accept took from quotas. */

@@ -79,7 +79,7 @@ function concluded(row: Row, failure: MailError | undefined): Row {
   )
   const outcome = verdict(recipients)
   const status = outcome === 'failed' ? ((failure && statusOfCode[failure.code]) ?? outcome) : outcome
-  const { work, ...rest } = row
+  const { work, dueAt: _, ...rest } = row
   const keeps = row.kind === 'queue' && (status === 'failed' || status === 'unknown')
   return {
     ...rest,

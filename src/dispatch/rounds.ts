@@ -184,7 +184,9 @@ class Run {
     if (usable.length === 0) throw this.failure()
     const now = clock.monotonic()
     const soonest = Math.min(...usable.map(({ name }) => (this.#notBefore.get(name) ?? now) - now))
-    const jitter = this.handedOver ? random() * Math.min(retry.base * 2 ** (round - 1), retry.longest) : 0
+    const { bulk } = callOf(this.#delivery)
+    const chance = bulk ? bulk.jitter(round, random) : random()
+    const jitter = this.handedOver ? chance * Math.min(retry.base * 2 ** (round - 1), retry.longest) : 0
     const pause = Math.max(jitter, soonest, 0)
     const { context } = callOf(this.#delivery)
     const refuses = !this.handedOver && (this.#limited === undefined || context.limits.onLimit === 'refuse')

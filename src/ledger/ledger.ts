@@ -141,6 +141,35 @@ export class Ledger {
     if (settledStatuses.has(row.status) || row.status === 'unknown') this.#emitSettled(row)
   }
 
+  /** What `receipt` says is this call's own to dispatch now. */
+  workOn(receipt: Receipt, delivery: Delivery): Entry | undefined {
+    const own = receipt.id === delivery.id && receipt.status === 'dispatching' && !receipt.replayed
+    return own ? this.#open.get(delivery.id) : undefined
+  }
+
+  /** With `onUnknown: 'resend'`, takes an `unknown` row of the same key back to work; undefined when there is none. */
+  async resume(receipt: Receipt, delivery: Delivery): Promise<Entry | undefined> {
+    if (receipt.status !== 'unknown' || receipt.replayed || receipt.id === delivery.id) return undefined
+    const held = await this.store.takeover(receipt.id, ['unknown'], this.lease(callOf(delivery).deadline.remaining))
+    if (!held) {
+      throw new MailError('IDEMPOTENCY_IN_PROGRESS', 'Another call is already resending this message.', {
+        id: receipt.id,
+      })
+    }
+    return this.adopt(held, {
+      ...delivery,
+      id: held.row.id,
+      messageId: held.row.messageId,
+      createdAt: held.row.createdAt,
+    })
+  }
+
+  /** Writes the last word on a row that was taken and never worked on. */
+  async settleHeld(held: Held, row: Row, options?: SettleOptions): Promise<void> {
+    await this.store.settle(row, held.fence, options)
+    if (settledStatuses.has(row.status) || row.status === 'unknown') this.#emitSettled(row)
+  }
+
   /** Makes this process the one that works on the row. */
   adopt(held: Held, delivery: Delivery): Entry {
     const entry = new Entry(held.row, held.fence, delivery)

@@ -1,5 +1,5 @@
 import { callOf } from '../call.ts'
-import { candidates, type Candidate } from '../dispatch/candidates.ts'
+import { type Candidate, candidates } from '../dispatch/candidates.ts'
 import { MailError } from '../errors.ts'
 import type { Policy } from './policy.ts'
 

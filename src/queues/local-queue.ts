@@ -27,6 +27,7 @@ export class LocalQueue {
   #gate: PQueue | undefined
   #timer: Timer | undefined
   #pumping = false
+  #pumped: Promise<void> = Promise.resolve()
   #again = false
   #stopped = false
 
@@ -37,13 +38,28 @@ export class LocalQueue {
   /** Looks for due rows now: at the start, and whenever one was accepted. */
   wake(): void {
     if (this.#pumping) this.#again = true
-    else if (!this.#stopped) void this.#pump()
+    else if (!this.#stopped) this.#pumped = this.#pump()
   }
 
   /** Takes nothing more. What is under way goes on. */
   stop(): void {
     this.#stopped = true
     this.#timer?.cancel()
+  }
+
+  /** Waits until nothing is due or under way, at most `ms`. */
+  async drain(ms: number): Promise<void> {
+    const endsAt = this.#parts.clock.monotonic() + ms
+    for (;;) {
+      this.wake()
+      await this.#pumped
+      const left = endsAt - this.#parts.clock.monotonic()
+      if (left <= 0 || this.#stopped || !this.#gate || this.#gate.size + this.#gate.pending === 0) return
+      const late = Promise.withResolvers<void>()
+      const timer = this.#parts.clock.setTimeout(() => late.resolve(), left)
+      await Promise.race([this.#gate.onIdle(), late.promise])
+      timer.cancel()
+    }
   }
 
   async #pump(): Promise<void> {
