@@ -40,6 +40,9 @@ const nobody: ReadonlyMap<string, string> = new Map()
 /** Bytes given to the socket at once; above that its back-pressure is waited for. */
 const slabBytes = 65_536
 
+/** How long, in milliseconds, a server may take to answer when no message depends on it. */
+const farewellTime = 1_000
+
 const dot = Buffer.from('.')
 
 /**
@@ -139,9 +142,11 @@ export class Connection {
     return { taken: reply, refused }
   }
 
-  /** Ends a transaction that was refused half-way, so that the next one starts clean. False when that failed. */
+  /** Ends a transaction that was refused half-way, so that the next one starts clean. False when that took a second. */
   async reset(): Promise<boolean> {
+    const timer = setTimeout(() => this.destroy(), farewellTime)
     const error = await this.#run((done) => this.#smtp.reset((error) => done(error ?? undefined)))
+    clearTimeout(timer)
     if (error !== undefined) this.destroy()
     return error === undefined
   }
@@ -161,7 +166,7 @@ export class Connection {
   async quit(): Promise<void> {
     if (!this.alive) return
     this.unpark()
-    const timer = setTimeout(() => this.destroy(), 1_000)
+    const timer = setTimeout(() => this.destroy(), farewellTime)
     await this.#run(() => this.#smtp.quit())
     clearTimeout(timer)
     this.destroy()

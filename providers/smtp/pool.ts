@@ -21,6 +21,8 @@ export class Pool {
   readonly #idle: { readonly connection: Connection; readonly timer: NodeJS.Timeout }[] = []
   /** Insertion order is the line; leaving it is one deletion. */
   readonly #waiting = new Set<Waiter>()
+  /** They wait for the answer to RSET, with nobody's message. */
+  readonly #clearing = new Set<Connection>()
   /** Idle ones and those that say QUIT included. */
   #open = 0
   #closing = false
@@ -75,6 +77,7 @@ export class Pool {
       connection.onIdleEnd = undefined
       this.#retire(connection)
     }
+    for (const connection of this.#clearing) connection.destroy()
     if (this.#open === 0) return
     const previous = this.#onEmpty
     await new Promise<void>((resolve) => {
@@ -139,7 +142,19 @@ export class Pool {
       return
     }
     if (failure === undefined) this.#give(connection)
-    else void connection.reset().then((clean) => (clean ? this.#give(connection) : this.#vacate()))
+    else void this.#clear(connection)
+  }
+
+  async #clear(connection: Connection): Promise<void> {
+    if (this.#closing && this.#waiting.size === 0) {
+      this.#retire(connection)
+      return
+    }
+    this.#clearing.add(connection)
+    const clean = await connection.reset()
+    this.#clearing.delete(connection)
+    if (clean) this.#give(connection)
+    else this.#vacate()
   }
 
   #give(connection: Connection): void {

@@ -35,6 +35,8 @@ export interface ScriptedSmtpServer extends ScriptedServer {
   readonly peak: number
   /** What came over the wire of every accepted mail, unparsed. */
   readonly raw: readonly RawMail[]
+  /** Resolves when the next fault strikes. */
+  struck(): Promise<Fault>
   /** Ends every open connection as a server does that restarts or tires of idle clients. */
   disconnect(how: 'close' | 'reset' | '421'): void
 }
@@ -61,6 +63,7 @@ export async function createSmtpServer(options: SmtpServerOptions = {}): Promise
   const parsed: Promise<AcceptedMail>[] = []
   const faults: { readonly fault: Fault; left: number }[] = []
   const commands: string[] = []
+  const awaiting: ((fault: Fault) => void)[] = []
   let bodies = 0
   let connections = 0
   let peak = 0
@@ -76,6 +79,7 @@ export async function createSmtpServer(options: SmtpServerOptions = {}): Promise
         if (entry.fault.recipient !== undefined && entry.fault.recipient !== recipient) continue
         entry.left--
         if (entry.left <= 0) faults.splice(index, 1)
+        for (const tell of awaiting.splice(0)) tell(entry.fault)
         return entry.fault
       }
       return undefined
@@ -142,6 +146,7 @@ export async function createSmtpServer(options: SmtpServerOptions = {}): Promise
     fail(fault) {
       faults.push({ fault, left: fault.times ?? 1 })
     },
+    struck: () => new Promise((resolve) => awaiting.push(resolve)),
     disconnect(how) {
       for (const session of sessions) session.leave(how)
     },
