@@ -113,13 +113,10 @@ export function abandoned(row: Row): Row {
 }
 
 export function receiptOf(row: Row, replayed = false): Receipt {
-  return {
+  const receipt: Mutable<Receipt> = {
     id: row.id,
     status: row.status,
     messageId: row.messageId,
-    ...(row.provider === undefined ? {} : { provider: row.provider }),
-    ...(row.providerMessageId === undefined ? {} : { providerMessageId: row.providerMessageId }),
-    ...(row.tenant === undefined ? {} : { tenant: row.tenant }),
     from: row.from,
     subject: row.subject,
     recipients: row.recipients,
@@ -128,7 +125,13 @@ export function receiptOf(row: Row, replayed = false): Receipt {
     replayed,
     createdAt: new Date(row.createdAt).toISOString(),
   }
+  if (row.provider !== undefined) receipt.provider = row.provider
+  if (row.providerMessageId !== undefined) receipt.providerMessageId = row.providerMessageId
+  if (row.tenant !== undefined) receipt.tenant = row.tenant
+  return receipt
 }
+
+type Mutable<T> = { -readonly [K in keyof T]: T[K] }
 
 export function recordOf(row: Row): MessageRecord {
   return {

@@ -1,4 +1,4 @@
-import { createHash, type Hash } from 'node:crypto'
+import { createHash, hash } from 'node:crypto'
 import type { Mailbox, MessageSnapshot } from './message.ts'
 
 /**
@@ -6,14 +6,24 @@ import type { Mailbox, MessageSnapshot } from './message.ts'
  * absent or undefined fields and the container of bytes make no difference; any difference in what is sent does.
  */
 export function fingerprint(message: MessageSnapshot): string {
-  const hash = createHash('sha256')
+  const encoding = encode(message)
+  if (message.attachments.length === 0) return hash('sha256', encoding, 'base64url')
+  const digest = createHash('sha256').update(encoding)
+  for (const { content } of message.attachments) digest.update(`content:${content.byteLength}:`).update(content)
+  return digest.digest('base64url')
+}
+
+/** Everything but attachment bytes; lengths are in UTF-16 units, which a well-formed text determines. */
+function encode(message: MessageSnapshot): string {
+  let text = ''
   const field = (name: string, value: string | undefined) => {
-    if (value !== undefined) hash.update(`${name}:${Buffer.byteLength(value)}:${value};`)
+    if (value !== undefined) text += `${name}:${value.length}:${value};`
   }
   field('from', mailboxText(message.from))
-  for (const name of ['to', 'cc', 'bcc', 'replyTo'] as const) {
-    for (const mailbox of message[name]) field(name, mailboxText(mailbox))
-  }
+  for (const mailbox of message.to) field('to', mailboxText(mailbox))
+  for (const mailbox of message.cc) field('cc', mailboxText(mailbox))
+  for (const mailbox of message.bcc) field('bcc', mailboxText(mailbox))
+  for (const mailbox of message.replyTo) field('replyTo', mailboxText(mailbox))
   field('subject', message.subject)
   field('text', message.text)
   field('html', message.html)
@@ -21,7 +31,7 @@ export function fingerprint(message: MessageSnapshot): string {
     field('filename', attachment.filename)
     field('contentType', attachment.contentType)
     field('contentId', attachment.contentId)
-    hashBytes(hash, attachment.content)
+    field('bytes', String(attachment.content.byteLength))
   }
   for (const { name, value } of message.headers) {
     field('headerName', name.toLowerCase())
@@ -38,24 +48,21 @@ export function fingerprint(message: MessageSnapshot): string {
   field('importance', message.importance)
   field('inReplyTo', message.inReplyTo)
   for (const reference of message.references) field('reference', reference)
-  if (Object.keys(message.providerOptions).length > 0) field('providerOptions', canonicalJson(message.providerOptions))
-  return hash.digest('base64url')
+  for (const name of Object.keys(message.providerOptions).sort()) {
+    field('providerName', name)
+    field('providerOptions', canonicalJson(message.providerOptions[name]))
+  }
+  return text
 }
 
 /** A key of fixed length from parts of any text; no two lists of parts give the same (INVARIANTS S2). */
 export function hashKey(...parts: readonly (string | undefined)[]): string {
-  const hash = createHash('sha256')
-  for (const part of parts) hash.update(part === undefined ? '-;' : `${Buffer.byteLength(part)}:${part};`)
-  return hash.digest('base64url')
+  let text = ''
+  for (const part of parts) text += part === undefined ? '-;' : `${part.length}:${part};`
+  return hash('sha256', text, 'base64url')
 }
 
 const mailboxText = ({ name, address }: Mailbox) => `${address} ${name ?? ''}`
-
-function hashBytes(hash: Hash, bytes: Uint8Array): void {
-  hash.update(`content:${bytes.byteLength}:`)
-  hash.update(bytes)
-  hash.update(';')
-}
 
 /** JSON with sorted keys. The value is plain and its depth bounded. */
 function canonicalJson(value: unknown): string {

@@ -52,6 +52,7 @@ export class TenantContext {
   readonly #base: TenantContext | undefined
   readonly #clock: Clock
   readonly #breakers = new Map<string, Breaker>()
+  readonly #budgets: ReadonlyMap<string, { readonly key: string; readonly windows: readonly Window[] }>
 
   constructor({ tenant, config, base, clock, from }: ContextParts) {
     const where = tenant === undefined ? '' : 'tenant: '
@@ -72,6 +73,9 @@ export class TenantContext {
     }
     this.from = from ?? this.#firstFrom()
     const own = { key: hashKey('quota', tenant), windows: this.limits.quota }
+    this.#budgets = new Map(
+      [...this.limits.providers].map(([name, windows]) => [name, { key: hashKey('provider', tenant, name), windows }]),
+    )
     this.quotas = [...(base?.quotas ?? []), own].filter(({ windows }) => windows.length > 0)
   }
 
@@ -90,9 +94,7 @@ export class TenantContext {
 
   /** The provider's budget, counted for whoever owns the account. */
   budget(name: string): { readonly key: string; readonly windows: readonly Window[] } | undefined {
-    if (!this.own.has(name)) return this.#base?.budget(name)
-    const windows = this.limits.providers.get(name)
-    return windows && { key: hashKey('provider', this.tenant, name), windows }
+    return this.own.has(name) ? this.#budgets.get(name) : this.#base?.budget(name)
   }
 
   /** Its settings stay out of logs; providers hold credentials. */
