@@ -1,6 +1,7 @@
 import { Heap } from './heap.ts'
 
-interface Place {
+/** Where a row stands in the list. */
+export interface Place {
   readonly id: string
   readonly tenant: string | undefined
   readonly priority: number
@@ -8,15 +9,19 @@ interface Place {
   readonly sequence: number
 }
 
+const fewStale = 1_000
+
 /**
  * Rows waiting for their turn: those whose time has come leave by priority, then in the order they came, one tenant after
  * the other, so that a tenant's million messages do not delay another's one.
  */
 export class DueList {
-  readonly #waiting = new Heap<Place>((a, b) => a.dueAt < b.dueAt || (a.dueAt === b.dueAt && a.sequence < b.sequence))
+  #waiting = new Heap<Place>(sooner)
   readonly #ready = new Map<string | undefined, Heap<Place>>()
   /** The one valid place of each row; what a heap holds besides is stale and skipped. */
   readonly #places = new Map<string, Place>()
+  /** How many of the heaps' places are stale. */
+  #stale = 0
   #sequence = 0
 
   get size(): number {
@@ -24,25 +29,38 @@ export class DueList {
   }
 
   put(id: string, tenant: string | undefined, priority: number, dueAt: number): void {
-    const place = { id, tenant, priority, dueAt, sequence: this.#sequence++ }
-    this.#places.set(id, place)
+    this.restore({ id, tenant, priority, dueAt, sequence: this.#sequence++ })
+  }
+
+  /** Puts back what `take` answered, in its old place. */
+  restore(place: Place): void {
+    this.remove(place.id)
+    this.#places.set(place.id, place)
     this.#waiting.push(place)
   }
 
-  remove(id: string): void {
-    this.#places.delete(id)
+  has(id: string): boolean {
+    return this.#places.has(id)
   }
 
-  /** Up to `count` ids whose time has come; they leave the list. */
-  take(count: number, now: number): string[] {
+  remove(id: string): void {
+    if (!this.#places.delete(id)) return
+    this.#stale++
+    if (this.#stale > fewStale && this.#stale > this.#places.size) this.#rebuild()
+  }
+
+  /** Up to `count` places whose time has come; they leave the list. */
+  take(count: number, now: number): Place[] {
     this.#ripen(now)
-    const taken: string[] = []
+    const taken: Place[] = []
     while (taken.length < count && this.#ready.size > 0) {
+      // A tenant that had its turn goes to the end of the map, where this loop meets it again.
       for (const [tenant, heap] of this.#ready) {
-        const place = this.#next(heap)
+        const place = this.#first(heap)
         this.#ready.delete(tenant)
         if (place) {
-          taken.push(place.id)
+          heap.pop()
+          taken.push(place)
           this.#places.delete(place.id)
           this.#ready.set(tenant, heap)
         }
@@ -52,37 +70,52 @@ export class DueList {
     return taken
   }
 
-  /** When the next row comes due; undefined when none waits. */
+  /** When the next row comes due, in the past for one that is; undefined when none waits. */
   nextDue(): number | undefined {
-    for (const heap of this.#ready.values()) {
-      if (heap.size > 0) return 0
+    for (const [tenant, heap] of this.#ready) {
+      const place = this.#first(heap)
+      if (place) return place.dueAt
+      this.#ready.delete(tenant)
     }
-    for (let place = this.#waiting.peek(); place; place = this.#waiting.peek()) {
-      if (this.#places.get(place.id) === place) return place.dueAt
-      this.#waiting.pop()
-    }
-    return undefined
+    return this.#first(this.#waiting)?.dueAt
+  }
+
+  clear(): void {
+    this.#places.clear()
+    this.#rebuild()
   }
 
   #ripen(now: number): void {
-    for (let place = this.#waiting.peek(); place && place.dueAt <= now; place = this.#waiting.peek()) {
+    for (let place = this.#first(this.#waiting); place && place.dueAt <= now; place = this.#first(this.#waiting)) {
       this.#waiting.pop()
-      if (this.#places.get(place.id) !== place) continue
       let heap = this.#ready.get(place.tenant)
       if (!heap) {
-        heap = new Heap<Place>(
-          (a, b) => a.priority > b.priority || (a.priority === b.priority && a.sequence < b.sequence),
-        )
+        heap = new Heap<Place>(higher)
         this.#ready.set(place.tenant, heap)
       }
       heap.push(place)
     }
   }
 
-  #next(heap: Heap<Place>): Place | undefined {
-    for (let place = heap.pop(); place; place = heap.pop()) {
+  /** The first valid place of a heap, which stays in it; stale ones before it are dropped. */
+  #first(heap: Heap<Place>): Place | undefined {
+    for (let place = heap.peek(); place; place = heap.peek()) {
       if (this.#places.get(place.id) === place) return place
+      heap.pop()
+      this.#stale--
     }
     return undefined
   }
+
+  /** Without this, rows put off and cancelled again and again would stay in the heaps until their time. */
+  #rebuild(): void {
+    this.#ready.clear()
+    this.#waiting = new Heap<Place>(sooner)
+    for (const place of this.#places.values()) this.#waiting.push(place)
+    this.#stale = 0
+  }
 }
+
+const sooner = (a: Place, b: Place) => a.dueAt < b.dueAt || (a.dueAt === b.dueAt && a.sequence < b.sequence)
+
+const higher = (a: Place, b: Place) => a.priority > b.priority || (a.priority === b.priority && a.sequence < b.sequence)

@@ -2,6 +2,7 @@ import { type Clock, systemClock } from '../clock.ts'
 import { configurationError, MailError } from '../errors.ts'
 import type { MessageStatus } from '../receipt.ts'
 import { DueList } from './due-list.ts'
+import { isPackable, type PackedRow, packRow, unpackRow } from './packed-row.ts'
 import {
   type Claim,
   type ClaimOptions,
@@ -64,12 +65,12 @@ class MemoryStore implements MailStore {
   readonly #retention: number
 
   /** In the order of acceptance. */
-  readonly #rows = new Map<string, Slot>()
+  readonly #rows = new Map<string, Slot | PackedRow>()
   readonly #leased = new Set<string>()
   readonly #keys = new Map<string, { id: string; until: number }>()
   readonly #providerIds = new Map<string, string>()
-  /** Settled rows without a key, oldest first. */
-  readonly #evictable = new Set<string>()
+  /** Settled rows without a key, oldest first, with the minute they were made in. */
+  readonly #evictable = new Map<string, number>()
   readonly #due = new DueList()
   #contentBytes = 0
   readonly #windows = new Windows()
@@ -128,8 +129,9 @@ class MemoryStore implements MailStore {
 
   takeover(id: string, states: readonly MessageStatus[], lease: Lease): Held | undefined {
     const now = this.#clock.monotonic()
-    const slot = this.#rows.get(id)
+    const slot = this.#slot(id)
     if (!slot || slot.leasedUntil > now || !states.includes(slot.row.status)) return undefined
+    this.#rows.set(id, slot)
     slot.fence++
     this.#due.remove(id)
     this.#evictable.delete(id)
@@ -138,7 +140,7 @@ class MemoryStore implements MailStore {
   }
 
   get(id: string): Row | undefined {
-    return this.#rows.get(id)?.row
+    return this.#slot(id)?.row
   }
 
   find(by: { readonly messageId: string } | { readonly providerMessageId: string }): Row | undefined {
@@ -153,7 +155,7 @@ class MemoryStore implements MailStore {
     const ids = [...this.#rows.keys()].reverse()
     const start = query.cursor === undefined ? 0 : ids.findIndex((id) => id < query.cursor!)
     for (let i = start === -1 ? ids.length : start; i < ids.length; i++) {
-      const row = this.#rows.get(ids[i]!)!.row
+      const { row } = this.#slot(ids[i]!)!
       if (!row.accepted || !matches(row, query)) continue
       if (items.length === limit) return { items, cursor: items.at(-1)!.id }
       items.push(row)
@@ -173,11 +175,11 @@ class MemoryStore implements MailStore {
       this.#leasesCheckedAt = now
       for (const id of this.#leased) {
         if (held.length === count) break
-        const slot = this.#rows.get(id)!
+        const slot = this.#slot(id)!
         if (slot.leasedUntil <= now) take(slot)
       }
     }
-    for (const id of this.#due.take(count - held.length, this.#clock.now())) take(this.#rows.get(id)!)
+    for (const id of this.#due.take(count - held.length, this.#clock.now())) take(this.#slot(id)!)
     const next = this.#due.nextDue()
     return next === undefined ? { held } : { held, next: Math.max(0, next - this.#clock.now()) }
   }
@@ -226,8 +228,13 @@ class MemoryStore implements MailStore {
   }
 
   #slotOf(id: string, fence: number): Slot | undefined {
-    const slot = this.#rows.get(id)
+    const slot = this.#slot(id)
     return slot?.fence === fence ? slot : undefined
+  }
+
+  #slot(id: string): Slot | undefined {
+    const held = this.#rows.get(id)
+    return typeof held === 'string' ? { ...unpackRow(held), leasedUntil: 0 } : held
   }
 
   #lease(slot: Slot, ms: number, now: number): void {
@@ -251,12 +258,14 @@ class MemoryStore implements MailStore {
     }
     this.#due.remove(row.id)
     const keyed = row.key !== undefined && this.#keys.get(row.key)?.id === row.id
-    if (settledStatuses.has(row.status) && !keyed) this.#evictable.add(row.id)
+    if (!settledStatuses.has(row.status)) return
+    if (!keyed) this.#evictable.set(row.id, minutes(row.createdAt))
+    if (isPackable(row)) this.#rows.set(row.id, packRow(row, slot.fence))
   }
 
   #holderOf(key: string): Slot | undefined {
     const held = this.#keys.get(key)
-    return held && this.#rows.get(held.id)
+    return held && this.#slot(held.id)
   }
 
   /** Keys of one mailer share a lifetime, so they expire in the order they were claimed. */
@@ -264,9 +273,9 @@ class MemoryStore implements MailStore {
     for (const [key, held] of this.#keys) {
       if (held.until > now) return
       this.#keys.delete(key)
-      const slot = this.#rows.get(held.id)
-      if (!slot) continue
-      if (settledStatuses.has(slot.row.status)) this.#evictable.add(held.id)
+      const row = this.get(held.id)
+      if (!row) continue
+      if (settledStatuses.has(row.status)) this.#evictable.set(held.id, minutes(row.createdAt))
       else this.#keys.set(key, { id: held.id, until: now + day })
     }
   }
@@ -278,9 +287,9 @@ class MemoryStore implements MailStore {
         `The memory store holds at most ${this.#maxContentBytes} bytes of queued content; wait for the queue to drain, raise maxContentBytes, or use a durable store.`,
       )
     }
-    const oldest = this.#clock.now() - this.#retention
-    for (const id of this.#evictable) {
-      if (this.#rows.size < this.#maxRows && this.#rows.get(id)!.row.createdAt > oldest) break
+    const oldest = minutes(this.#clock.now() - this.#retention)
+    for (const [id, createdAt] of this.#evictable) {
+      if (this.#rows.size < this.#maxRows && createdAt > oldest) break
       this.#forget(id)
     }
     if (this.#rows.size >= this.#maxRows) {
@@ -292,19 +301,22 @@ class MemoryStore implements MailStore {
   }
 
   #forget(id: string): void {
-    const slot = this.#rows.get(id)
-    if (!slot) return
-    const { providerMessageId } = slot.row
+    const row = this.get(id)
+    if (!row) return
+    const { providerMessageId } = row
     if (providerMessageId !== undefined && this.#providerIds.get(providerMessageId) === id) {
       this.#providerIds.delete(providerMessageId)
     }
-    this.#contentBytes -= contentBytes(slot.row)
+    this.#contentBytes -= contentBytes(row)
     this.#due.remove(id)
     this.#evictable.delete(id)
     this.#leased.delete(id)
     this.#rows.delete(id)
   }
 }
+
+/** Small enough to need no box of its own on the heap. */
+const minutes = (ms: number) => Math.floor(ms / 60_000)
 
 function contentBytes(row: Row): number {
   const message = row.work?.message

@@ -1,6 +1,16 @@
 import type { Take, Window } from './store.ts'
 
 const buckets = 60
+const slots = buckets + 1
+
+/** What a window counted, as plain JSON: for stores that keep it outside the process. */
+export interface WindowState {
+  readonly per: number
+  /** Number of the newest bucket since 1970, or since whatever the caller's time counts from. */
+  readonly newest: number
+  /** From the oldest bucket to the newest. */
+  readonly counts: readonly number[]
+}
 
 /**
  * A sliding window in 60 buckets that counts every bucket it touches: never more than `limit` in any `per` milliseconds,
@@ -8,29 +18,44 @@ const buckets = 60
  * the limit.)
  */
 export class SlidingWindow {
+  readonly per: number
   readonly #width: number
   /** Ring of counts; `#newest` is the absolute number of the newest bucket. */
-  readonly #counts = new Float64Array(buckets + 1)
+  readonly #counts = new Float64Array(slots)
   #newest = Number.NEGATIVE_INFINITY
   #total = 0
-  readonly window: Window
 
-  constructor(window: Window) {
-    this.window = window
-    this.#width = window.per / buckets
+  constructor(per: number) {
+    this.per = per
+    this.#width = per / buckets
+  }
+
+  static from({ per, newest, counts }: WindowState): SlidingWindow {
+    const window = new SlidingWindow(per)
+    window.#newest = newest
+    for (const [i, count] of counts.entries()) {
+      window.#counts[slot(newest - buckets + i)] = count
+      window.#total += count
+    }
+    return window
+  }
+
+  state(): WindowState {
+    const counts = Array.from({ length: slots }, (_, i) => this.#counts[slot(this.#newest - buckets + i)]!)
+    return { per: this.per, newest: this.#newest, counts }
   }
 
   /** Milliseconds until `cost` fits; 0 when it fits now; Infinity when it never can. */
-  wait(cost: number, now: number): number {
-    if (cost > this.window.limit) return Number.POSITIVE_INFINITY
+  wait(cost: number, limit: number, now: number): number {
+    if (cost > limit) return Number.POSITIVE_INFINITY
     this.#advance(now)
-    let excess = this.#total + cost - this.window.limit
+    let excess = this.#total + cost - limit
     if (excess <= 0) return 0
     for (let bucket = this.#newest - buckets; bucket <= this.#newest; bucket++) {
       excess -= this.#counts[slot(bucket)]!
-      if (excess <= 0) return Math.max(1, Math.ceil((bucket + buckets + 1) * this.#width - now))
+      if (excess <= 0) return this.#untilGone(bucket, now)
     }
-    return this.window.per
+    return this.per
   }
 
   add(cost: number, now: number): void {
@@ -53,6 +78,12 @@ export class SlidingWindow {
     return this.#total === 0
   }
 
+  #untilGone(bucket: number, now: number): number {
+    const wait = Math.max(1, Math.ceil((bucket + slots) * this.#width - now))
+    // The product may round down to a moment that division still puts into the bucket before.
+    return Math.floor((now + wait) / this.#width) < bucket + slots ? wait + 1 : wait
+  }
+
   #advance(now: number): void {
     const bucket = Math.floor(now / this.#width)
     if (bucket <= this.#newest) return
@@ -69,55 +100,88 @@ export class SlidingWindow {
   }
 }
 
-const slot = (bucket: number) => ((bucket % (buckets + 1)) + buckets + 1) % (buckets + 1)
+const slot = (bucket: number) => ((bucket % slots) + slots) % slots
 
-/** Sliding windows by key, all of a key or none; keys that fell idle are forgotten in passing. */
-export class Windows {
-  readonly #byKey = new Map<string, SlidingWindow[]>()
-  #sweepAt = 1_000
+/**
+ * The windows of one key, taken from all at once or not at all. What was counted belongs to the length of a window, not to
+ * its limit, so that a changed limit, or two callers with different ones, start from what really passed.
+ */
+export class WindowSet {
+  readonly #byLength = new Map<number, SlidingWindow>()
 
-  take(key: string, windows: readonly Window[], cost: number, now: number): Take {
-    const sliding = this.#open(key, windows, now)
-    let refused: Take | undefined
-    for (const window of sliding) {
-      const retryAfter = window.wait(cost, now)
-      if (retryAfter > 0 && (refused === undefined || refused.ok || retryAfter > refused.retryAfter)) {
-        refused = { ok: false, window: window.window, retryAfter }
+  static from(states: readonly WindowState[]): WindowSet {
+    const set = new WindowSet()
+    for (const state of states) set.#byLength.set(state.per, SlidingWindow.from(state))
+    return set
+  }
+
+  /** Without windows that count nothing any more. */
+  state(now: number): WindowState[] {
+    return [...this.#byLength.values()].filter((window) => !window.idle(now)).map((window) => window.state())
+  }
+
+  take(windows: readonly Window[], cost: number, now: number): Take {
+    let refused: { ok: false; window: Window; retryAfter: number } | undefined
+    for (const window of windows) {
+      const retryAfter = this.#open(window.per).wait(cost, window.limit, now)
+      if (retryAfter > 0 && (refused === undefined || retryAfter > refused.retryAfter)) {
+        refused = { ok: false, window, retryAfter }
       }
     }
     if (refused) return refused
-    for (const window of sliding) window.add(cost, now)
+    for (const window of this.#byLength.values()) window.add(cost, now)
     return { ok: true, at: now }
   }
 
-  refund(key: string, cost: number, at: number, now: number): void {
-    for (const window of this.#byKey.get(key) ?? []) window.refund(cost, at, now)
+  refund(cost: number, at: number, now: number): void {
+    for (const window of this.#byLength.values()) window.refund(cost, at, now)
   }
 
-  #open(key: string, windows: readonly Window[], now: number): SlidingWindow[] {
-    const known = this.#byKey.get(key)
-    if (known && sameWindows(known, windows)) return known
-    if (this.#byKey.size >= this.#sweepAt) this.#sweep(now)
-    const opened = windows.map(
-      (window) =>
-        known?.find(({ window: { limit, per } }) => limit === window.limit && per === window.per) ??
-        new SlidingWindow(window),
-    )
-    this.#byKey.set(key, opened)
-    return opened
+  idle(now: number): boolean {
+    return this.#byLength.values().every((window) => window.idle(now))
   }
 
-  #sweep(now: number): void {
-    for (const [key, windows] of this.#byKey) {
-      if (windows.every((window) => window.idle(now))) this.#byKey.delete(key)
+  #open(per: number): SlidingWindow {
+    let window = this.#byLength.get(per)
+    if (!window) {
+      window = new SlidingWindow(per)
+      this.#byLength.set(per, window)
     }
-    this.#sweepAt = Math.max(1_000, this.#byKey.size * 2)
+    return window
   }
 }
 
-function sameWindows(known: readonly SlidingWindow[], windows: readonly Window[]): boolean {
-  return (
-    known.length === windows.length &&
-    windows.every(({ limit, per }, i) => known[i]!.window.limit === limit && known[i]!.window.per === per)
-  )
+/** Window sets by key; keys that fell idle are forgotten in passing. */
+export class Windows {
+  readonly #byKey = new Map<string, WindowSet>()
+  #sweepAt = 1_000
+
+  get size(): number {
+    return this.#byKey.size
+  }
+
+  take(key: string, windows: readonly Window[], cost: number, now: number): Take {
+    let set = this.#byKey.get(key)
+    if (!set) {
+      if (this.#byKey.size >= this.#sweepAt) this.#sweep(now)
+      set = new WindowSet()
+      this.#byKey.set(key, set)
+    }
+    return set.take(windows, cost, now)
+  }
+
+  refund(key: string, cost: number, at: number, now: number): void {
+    this.#byKey.get(key)?.refund(cost, at, now)
+  }
+
+  clear(): void {
+    this.#byKey.clear()
+  }
+
+  #sweep(now: number): void {
+    for (const [key, set] of this.#byKey) {
+      if (set.idle(now)) this.#byKey.delete(key)
+    }
+    this.#sweepAt = Math.max(1_000, this.#byKey.size * 2)
+  }
 }
