@@ -40,7 +40,7 @@ export function urlOption(factory: string, name: string, value: unknown): string
 }
 
 /** One of a few words, or `fallback` when absent. */
-export function choiceOption<T extends string>(
+export function choiceOption<const T extends string>(
   factory: string,
   name: string,
   value: unknown,

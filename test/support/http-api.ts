@@ -118,10 +118,11 @@ export interface FixedAnswer {
 
 /** A server that gives every request the current answer. */
 export async function answering(first: FixedAnswer) {
-  const state = { answer: first, requests: 0 }
+  const state = { answer: first, requests: 0, headers: {} as http.IncomingHttpHeaders }
   const server = http.createServer((request, response) => {
     request.resume().on('end', () => {
       state.requests++
+      state.headers = request.headers
       response.writeHead(state.answer.status, state.answer.headers)
       response.end(state.answer.body)
     })
