@@ -124,8 +124,6 @@ for (const [at, outcome] of [
   test(`P9 silence at ${at} ends with the time limit and is ${outcome}`, async () => {
     await using pair = await smtpPair({ auth: { user: 'u', pass: 'p' } })
     const { server, hand } = pair
-    await hand(small())
-    server.disconnect('close')
     server.fail({ at, kind: 'stall' })
     const ending = await hand(small(), { timeout: 500 })
     assert.equal(ending.outcome, outcome)
