@@ -2,7 +2,9 @@ import { type Clock, systemClock } from '../clock.ts'
 import { configurationError, MailError } from '../errors.ts'
 import type { MessageStatus } from '../receipt.ts'
 import { DueList } from './due-list.ts'
+import { Ordered } from './ordered.ts'
 import { isPackable, type PackedRow, packRow, unpackRow } from './packed-row.ts'
+import { cursorPlace, pageSize } from './page.ts'
 import {
   type Claim,
   type ClaimOptions,
@@ -14,14 +16,19 @@ import {
   type Row,
   type SettleOptions,
   settledStatuses,
+  type Window,
 } from './store.ts'
-import { pageSize, SuppressionMap } from './suppression-map.ts'
+import { SuppressionMap } from './suppression-map.ts'
+import { Sweeper } from './sweeper.ts'
 import { Windows } from './window.ts'
 
 export interface MemoryStoreOptions {
   /** Default 200,000. When only unsettled or keyed rows are left, new accepts fail with `STORE_UNAVAILABLE`. */
   readonly maxRows?: number
-  /** Bytes of queued content; over it `QUEUE_FULL`. Default 256 MiB. */
+  /**
+   * Bytes of kept content: queued messages, and settled ones that are kept whole. The oldest settled content makes room;
+   * what is still queued does not, so then new accepts fail with `QUEUE_FULL`. Default 256 MiB.
+   */
   readonly maxContentBytes?: number
   /** Suppression entries. Default 1,000,000. */
   readonly maxSuppressions?: number
@@ -32,14 +39,27 @@ export interface MemoryStoreOptions {
 
 interface Slot {
   row: Row
+  /** 0 when nobody may write. */
   fence: number
   /** Monotonic; 0 when nobody holds it. */
   leasedUntil: number
+  /** In the order of acceptance. */
+  readonly place: number
+}
+
+interface HeldKey {
+  readonly id: string
+  /** Monotonic. While the row is unsettled or unknown the key outlives this. */
+  readonly until: number
 }
 
 const day = 86_400_000
+/** How long settled and unknown rows keep their content. */
+const contentRetention = 3 * day
 const countersKept = 100_000
+const onceKept = 1_000_000
 const leaseCheckEvery = 1_000
+const fullSweepEvery = 1_000
 
 /**
  * The default store: synchronous maps in this process. It survives nothing, so what is queued is lost when the process
@@ -59,71 +79,83 @@ export function memory(options: MemoryStoreOptions = {}): MailStore {
 
 class MemoryStore implements MailStore {
   readonly guarantees = { scope: 'process', durability: 'none', list: true } as const
+  readonly suppress: SuppressionMap
   readonly #clock: Clock
   readonly #maxRows: number
   readonly #maxContentBytes: number
   readonly #retention: number
 
-  /** In the order of acceptance. */
   readonly #rows = new Map<string, Slot | PackedRow>()
+  readonly #order = new Ordered<string>()
   readonly #leased = new Set<string>()
-  readonly #keys = new Map<string, { id: string; until: number }>()
+  readonly #keys = new Map<string, HeldKey>()
+  readonly #endedKeys = new Sweeper(this.#keys, (key, held) => this.#endKey(key, held, this.#clock.monotonic()))
   readonly #providerIds = new Map<string, string>()
+  /** Of rows that were given more than one: a partly taken message has two. */
+  readonly #earlierProviderIds = new Map<string, string[]>()
   /** Settled rows without a key, oldest first, with the minute they were made in. */
   readonly #evictable = new Map<string, number>()
+  /** Settled and unknown rows that still have their content, oldest first, with the moment it may go. */
+  readonly #spareContent = new Map<string, number>()
   readonly #due = new DueList()
   #contentBytes = 0
+  #lastFence = 0
   readonly #windows = new Windows()
   readonly #counters = new Map<string, number>()
   readonly #once = new Map<string, number>()
+  readonly #endedOnce = new Sweeper(this.#once, (id, until) => {
+    if (until <= this.#clock.monotonic()) this.#once.delete(id)
+  })
   #leasesCheckedAt = Number.NEGATIVE_INFINITY
+  #sweptAt = Number.NEGATIVE_INFINITY
 
   constructor(options: MemoryStoreOptions) {
     this.#clock = options.clock ?? systemClock
     this.#maxRows = options.maxRows ?? 200_000
     this.#maxContentBytes = options.maxContentBytes ?? 256 * 1024 * 1024
-    this.suppress = new SuppressionMap(this.#clock, options.maxSuppressions ?? 1_000_000)
     this.#retention = options.retention ?? 30 * day
+    this.suppress = new SuppressionMap(this.#clock, options.maxSuppressions ?? 1_000_000)
   }
 
   claim(row: Row, options: ClaimOptions): Claim {
     const now = this.#clock.monotonic()
-    this.#expireKeys(now)
-    const holder = row.key === undefined ? undefined : this.#holderOf(row.key)
+    this.#endedKeys.step()
+    const holder = this.#slot(row.id) ?? this.#holderOf(row.key, now)
     if (holder) return { state: 'held', row: holder.row, leased: holder.leasedUntil > now }
-    this.#makeRoom(row)
-    const slot: Slot = { row, fence: 1, leasedUntil: 0 }
+    this.#makeRoomForRow(now)
+    this.#makeRoomForContent(contentBytes(row), now)
+    const fence = ++this.#lastFence
+    const slot: Slot = { row, fence, leasedUntil: 0, place: this.#order.append(row.id) }
     this.#rows.set(row.id, slot)
     if (row.key !== undefined) this.#keys.set(row.key, { id: row.id, until: now + (options.keyTtl ?? day) })
-    if (options.lease) this.#lease(slot, options.lease.ms, now)
-    this.#place(slot)
     this.#contentBytes += contentBytes(row)
-    return { state: 'claimed', fence: slot.fence }
+    if (row.providerMessageId !== undefined) this.#providerIds.set(row.providerMessageId, row.id)
+    if (options.lease) this.#lease(slot, options.lease.ms, now)
+    else this.#place(slot, now)
+    return { state: 'claimed', fence }
   }
 
   renew(row: Row, fence: number, leaseMs: number): boolean {
     const slot = this.#slotOf(row.id, fence)
     if (!slot) return false
-    this.#write(slot, row)
-    this.#lease(slot, leaseMs, this.#clock.monotonic())
+    const now = this.#clock.monotonic()
+    this.#write(slot, row, now)
+    this.#lease(slot, leaseMs, now)
     return true
   }
 
   settle(row: Row, fence: number, options: SettleOptions = {}): boolean {
     const slot = this.#slotOf(row.id, fence)
     if (!slot) return false
-    const key = slot.row.key
+    const now = this.#clock.monotonic()
+    if (!options.remove) this.#write(slot, row, now)
+    const { key } = slot.row
     if (key !== undefined && (options.release || options.remove) && this.#keys.get(key)?.id === row.id) {
       this.#keys.delete(key)
     }
-    slot.leasedUntil = 0
-    this.#leased.delete(row.id)
-    slot.fence++
+    slot.fence = 0
     if (options.remove) this.#forget(row.id)
-    else {
-      this.#write(slot, row)
-      this.#place(slot)
-    }
+    else this.#place(slot, now)
     return true
   }
 
@@ -131,12 +163,7 @@ class MemoryStore implements MailStore {
     const now = this.#clock.monotonic()
     const slot = this.#slot(id)
     if (!slot || slot.leasedUntil > now || !states.includes(slot.row.status)) return undefined
-    this.#rows.set(id, slot)
-    slot.fence++
-    this.#due.remove(id)
-    this.#evictable.delete(id)
-    this.#lease(slot, lease.ms, now)
-    return { row: slot.row, fence: slot.fence }
+    return this.#take(slot, lease, now)
   }
 
   get(id: string): Row | undefined {
@@ -145,20 +172,20 @@ class MemoryStore implements MailStore {
 
   find(by: { readonly messageId: string } | { readonly providerMessageId: string }): Row | undefined {
     if ('providerMessageId' in by) return this.get(this.#providerIds.get(by.providerMessageId) ?? '')
-    const row = this.get(/^<?([^@<>]+)@/.exec(by.messageId)?.[1] ?? '')
+    const row = this.get(idInMessageId(by.messageId) ?? '')
     return row?.messageId === by.messageId ? row : undefined
   }
 
   list(query: ListQuery): Page<Row> {
     const limit = pageSize(query)
     const items: Row[] = []
-    const ids = [...this.#rows.keys()].reverse()
-    const start = query.cursor === undefined ? 0 : ids.findIndex((id) => id < query.cursor!)
-    for (let i = start === -1 ? ids.length : start; i < ids.length; i++) {
-      const { row } = this.#slot(ids[i]!)!
+    let ended = 0
+    for (const [place, id] of this.#order.before(cursorPlace(query))) {
+      const { row } = this.#slot(id)!
       if (!row.accepted || !matches(row, query)) continue
-      if (items.length === limit) return { items, cursor: items.at(-1)!.id }
+      if (items.length === limit) return { items, cursor: String(ended) }
       items.push(row)
+      ended = place
     }
     return { items }
   }
@@ -166,31 +193,29 @@ class MemoryStore implements MailStore {
   due(count: number, lease: Lease): { held: Held[]; next?: number } {
     const now = this.#clock.monotonic()
     const held: Held[] = []
-    const take = (slot: Slot) => {
-      slot.fence++
-      this.#lease(slot, lease.ms, now)
-      held.push({ row: slot.row, fence: slot.fence })
-    }
     if (now - this.#leasesCheckedAt >= leaseCheckEvery) {
       this.#leasesCheckedAt = now
       for (const id of this.#leased) {
         if (held.length === count) break
         const slot = this.#slot(id)!
-        if (slot.leasedUntil <= now) take(slot)
+        if (slot.leasedUntil > now) continue
+        if (isWork(slot.row)) held.push(this.#take(slot, lease, now))
+        else this.#place(slot, now)
       }
     }
-    for (const id of this.#due.take(count - held.length, this.#clock.now())) take(this.#slot(id)!)
+    const wall = this.#clock.now()
+    for (const { id } of this.#due.take(count - held.length, wall)) {
+      held.push(this.#take(this.#slot(id)!, lease, now))
+    }
     const next = this.#due.nextDue()
-    return next === undefined ? { held } : { held, next: Math.max(0, next - this.#clock.now()) }
+    return next === undefined ? { held } : { held, next: Math.max(0, next - wall) }
   }
 
-  readonly suppress: SuppressionMap
-
   readonly limits = {
-    take: (key: string, windows: Parameters<MailStore['limits']['take']>[1], cost: number) =>
+    take: (key: string, windows: readonly Window[], cost: number) =>
       this.#windows.take(key, windows, cost, this.#clock.monotonic()),
-    refund: (key: string, _windows: unknown, cost: number, at: number): void =>
-      this.#windows.refund(key, cost, at, this.#clock.monotonic()),
+    refund: (key: string, windows: readonly Window[], cost: number, at: number): void =>
+      this.#windows.refund(key, windows, cost, at, this.#clock.monotonic()),
   }
 
   readonly counters = {
@@ -205,112 +230,176 @@ class MemoryStore implements MailStore {
 
   once(id: string, ttl: number): boolean {
     const now = this.#clock.monotonic()
-    for (const [seen, until] of this.#once) {
-      if (until > now) break
-      this.#once.delete(seen)
-    }
+    this.#endedOnce.step()
     const until = this.#once.get(id)
     if (until !== undefined && until > now) return false
-    this.#once.delete(id)
+    if (until === undefined && this.#once.size >= onceKept) {
+      this.#sweepAll(now)
+      if (this.#once.size >= onceKept) {
+        throw new MailError(
+          'STORE_UNAVAILABLE',
+          `The memory store remembers at most ${onceKept} ids; use a durable store.`,
+        )
+      }
+    }
     this.#once.set(id, now + ttl)
     return true
   }
 
   close(): void {
-    this.#rows.clear()
-    this.#keys.clear()
-    this.#providerIds.clear()
-    this.#evictable.clear()
-    this.#leased.clear()
-    this.suppress.clear()
-    this.#counters.clear()
-    this.#once.clear()
+    for (const held of [
+      this.#rows,
+      this.#order,
+      this.#leased,
+      this.#keys,
+      this.#providerIds,
+      this.#earlierProviderIds,
+      this.#evictable,
+      this.#spareContent,
+      this.#due,
+      this.suppress,
+      this.#windows,
+      this.#counters,
+      this.#once,
+    ]) {
+      held.clear()
+    }
+    this.#contentBytes = 0
   }
 
   #slotOf(id: string, fence: number): Slot | undefined {
-    const slot = this.#slot(id)
-    return slot?.fence === fence ? slot : undefined
+    const slot = this.#rows.get(id)
+    return typeof slot === 'object' && slot.fence === fence ? slot : undefined
   }
 
   #slot(id: string): Slot | undefined {
     const held = this.#rows.get(id)
-    return typeof held === 'string' ? { ...unpackRow(held), leasedUntil: 0 } : held
+    return typeof held === 'string' ? { ...unpackRow(held), fence: 0, leasedUntil: 0 } : held
+  }
+
+  #take(slot: Slot, lease: Lease, now: number): Held {
+    this.#rows.set(slot.row.id, slot)
+    slot.fence = ++this.#lastFence
+    this.#lease(slot, lease.ms, now)
+    return { row: slot.row, fence: slot.fence }
   }
 
   #lease(slot: Slot, ms: number, now: number): void {
+    const { id } = slot.row
+    this.#due.remove(id)
+    this.#evictable.delete(id)
+    this.#spareContent.delete(id)
     slot.leasedUntil = now + ms
-    this.#leased.add(slot.row.id)
+    this.#leased.add(id)
   }
 
-  #write(slot: Slot, row: Row): void {
-    this.#contentBytes += contentBytes(row) - contentBytes(slot.row)
+  #write(slot: Slot, row: Row, now: number): void {
+    const added = contentBytes(row) - contentBytes(slot.row)
+    if (added > 0) this.#makeRoomForContent(added, now)
+    this.#contentBytes += added
+    const earlier = slot.row.providerMessageId
     slot.row = row
+    if (row.providerMessageId === earlier) return
     if (row.providerMessageId !== undefined) this.#providerIds.set(row.providerMessageId, row.id)
+    if (earlier !== undefined) {
+      this.#earlierProviderIds.set(row.id, [...(this.#earlierProviderIds.get(row.id) ?? []), earlier])
+    }
   }
 
-  /** Puts a row nobody holds where it waits: for its time, or to be forgotten. */
-  #place(slot: Slot): void {
+  /** Puts a row nobody holds any more where it waits: for its time, or to be forgotten. */
+  #place(slot: Slot, now: number): void {
     const { row } = slot
-    if (slot.leasedUntil > 0) return
+    slot.leasedUntil = 0
+    this.#leased.delete(row.id)
     if (row.status === 'queued' || row.status === 'scheduled') {
       this.#due.put(row.id, row.tenant, row.priority, row.dueAt ?? row.createdAt)
       return
     }
     this.#due.remove(row.id)
-    const keyed = row.key !== undefined && this.#keys.get(row.key)?.id === row.id
-    if (!settledStatuses.has(row.status)) return
-    if (!keyed) this.#evictable.set(row.id, minutes(row.createdAt))
-    if (isPackable(row)) this.#rows.set(row.id, packRow(row, slot.fence))
+    const settled = settledStatuses.has(row.status)
+    if (row.work && (settled || row.status === 'unknown')) this.#spareContent.set(row.id, now + contentRetention)
+    const held = row.key === undefined ? undefined : this.#keys.get(row.key)
+    if (held?.id === row.id) this.#endKey(row.key!, held, now)
+    else if (settled) this.#evictable.set(row.id, minutes(row.createdAt))
+    this.#pack(slot)
   }
 
-  #holderOf(key: string): Slot | undefined {
+  #pack({ row, place }: Slot): void {
+    if (settledStatuses.has(row.status) && isPackable(row)) this.#rows.set(row.id, packRow(row, place))
+  }
+
+  #holderOf(key: string | undefined, now: number): Slot | undefined {
+    if (key === undefined) return undefined
     const held = this.#keys.get(key)
-    return held && this.#slot(held.id)
+    return held && !this.#endKey(key, held, now) ? this.#slot(held.id) : undefined
   }
 
-  /** Keys of one mailer share a lifetime, so they expire in the order they were claimed. */
-  #expireKeys(now: number): void {
-    for (const [key, held] of this.#keys) {
-      if (held.until > now) return
-      this.#keys.delete(key)
-      const row = this.get(held.id)
-      if (!row) continue
-      if (settledStatuses.has(row.status)) this.#evictable.set(held.id, minutes(row.createdAt))
-      else this.#keys.set(key, { id: held.id, until: now + day })
-    }
+  /** Frees a key whose life is over; true when it did. */
+  #endKey(key: string, held: HeldKey, now: number): boolean {
+    if (held.until > now) return false
+    const slot = this.#slot(held.id)
+    if (slot && !settledStatuses.has(slot.row.status)) return false
+    this.#keys.delete(key)
+    if (slot?.leasedUntil === 0) this.#evictable.set(held.id, minutes(slot.row.createdAt))
+    return true
   }
 
-  #makeRoom(row: Row): void {
-    if (this.#contentBytes + contentBytes(row) > this.#maxContentBytes) {
-      throw new MailError(
-        'QUEUE_FULL',
-        `The memory store holds at most ${this.#maxContentBytes} bytes of queued content; wait for the queue to drain, raise maxContentBytes, or use a durable store.`,
-      )
-    }
+  #makeRoomForRow(now: number): void {
+    this.#evict()
+    if (this.#rows.size >= this.#maxRows && this.#sweepAll(now)) this.#evict()
+    if (this.#rows.size < this.#maxRows) return
+    throw new MailError(
+      'STORE_UNAVAILABLE',
+      `The memory store holds ${this.#maxRows} rows, all unsettled or holding an idempotency key; raise maxRows, shorten idempotencyTtl, or use a durable store.`,
+    )
+  }
+
+  #evict(): void {
     const oldest = minutes(this.#clock.now() - this.#retention)
     for (const [id, createdAt] of this.#evictable) {
       if (this.#rows.size < this.#maxRows && createdAt > oldest) break
       this.#forget(id)
     }
-    if (this.#rows.size >= this.#maxRows) {
-      throw new MailError(
-        'STORE_UNAVAILABLE',
-        `The memory store holds ${this.#maxRows} rows, all unsettled or holding an idempotency key; raise maxRows, shorten idempotencyTtl, or use a durable store.`,
-      )
+  }
+
+  /** A look at everything, at most once a second, so that refusing stays cheap. */
+  #sweepAll(now: number): boolean {
+    if (now - this.#sweptAt < fullSweepEvery) return false
+    this.#sweptAt = now
+    this.#endedKeys.all()
+    this.#endedOnce.all()
+    return true
+  }
+
+  #makeRoomForContent(bytes: number, now: number): void {
+    for (const [id, until] of this.#spareContent) {
+      if (until > now && this.#contentBytes + bytes <= this.#maxContentBytes) break
+      const slot = this.#slot(id)!
+      this.#spareContent.delete(id)
+      this.#contentBytes -= contentBytes(slot.row)
+      const { work: _dropped, ...row } = slot.row
+      slot.row = row
+      this.#pack(slot)
     }
+    if (bytes === 0 || this.#contentBytes + bytes <= this.#maxContentBytes) return
+    throw new MailError(
+      'QUEUE_FULL',
+      `The memory store holds at most ${this.#maxContentBytes} bytes of queued content; wait for the queue to drain, raise maxContentBytes, or use a durable store.`,
+    )
   }
 
   #forget(id: string): void {
-    const row = this.get(id)
-    if (!row) return
-    const { providerMessageId } = row
-    if (providerMessageId !== undefined && this.#providerIds.get(providerMessageId) === id) {
-      this.#providerIds.delete(providerMessageId)
+    const { row, place } = this.#slot(id)!
+    for (const providerId of [row.providerMessageId, ...(this.#earlierProviderIds.get(id) ?? [])]) {
+      if (providerId !== undefined && this.#providerIds.get(providerId) === id) this.#providerIds.delete(providerId)
     }
+    this.#earlierProviderIds.delete(id)
     this.#contentBytes -= contentBytes(row)
     this.#due.remove(id)
     this.#evictable.delete(id)
+    this.#spareContent.delete(id)
     this.#leased.delete(id)
+    this.#order.remove(place)
     this.#rows.delete(id)
   }
 }
@@ -318,13 +407,21 @@ class MemoryStore implements MailStore {
 /** Small enough to need no box of its own on the heap. */
 const minutes = (ms: number) => Math.floor(ms / 60_000)
 
-function contentBytes(row: Row): number {
-  const message = row.work?.message
-  if (!message) return 0
-  let bytes = 2 * ((message.text?.length ?? 0) + (message.html?.length ?? 0))
-  for (const attachment of message.attachments) bytes += attachment.content.byteLength
+/** Whether a row whose worker vanished needs another; a settled or held one does not. */
+const isWork = ({ status }: Row) => !settledStatuses.has(status) && status !== 'unknown'
+
+/** Memory a row's content takes: two bytes a character, and an estimate for what is small and many. */
+function contentBytes({ work }: Row): number {
+  if (!work) return 0
+  const { text, html, calendar, headers, attachments } = work.message
+  let bytes = 2 * ((text?.length ?? 0) + (html?.length ?? 0) + (calendar?.content.length ?? 0))
+  for (const { name, value } of headers) bytes += 2 * (name.length + value.length)
+  for (const { content } of attachments) bytes += content.byteLength
   return bytes
 }
+
+/** The id is the local part of the Message-ID we make. */
+export const idInMessageId = (messageId: string): string | undefined => /^<?([^@<>]+)@/.exec(messageId)?.[1]
 
 function matches(row: Row, { tenant, index, since, until }: ListQuery): boolean {
   if (row.tenant !== tenant) return false

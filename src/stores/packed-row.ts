@@ -11,9 +11,9 @@ export type PackedRow = string
 export const isPackable = (row: Row): boolean => row.work === undefined && row.events === undefined
 
 /** @returns what `unpackRow` gives back, field for field. */
-export function packRow(row: Row, fence: number): PackedRow {
+export function packRow(row: Row, place: number): PackedRow {
   return JSON.stringify([
-    fence,
+    place,
     [row.id, row.kind, row.status, row.messageId, row.from, row.subject, row.stream],
     [row.accepted, row.sandbox, row.priority, row.createdAt, row.runs],
     [row.tenant, row.key, row.fingerprint, row.provider, row.providerMessageId],
@@ -33,8 +33,8 @@ export function packRow(row: Row, fence: number): PackedRow {
   ])
 }
 
-export function unpackRow(packed: PackedRow): { readonly row: Row; readonly fence: number } {
-  const [fence, texts, facts, names, times, lastError, tags, recipients, attempts] = JSON.parse(packed) as Parsed
+export function unpackRow(packed: PackedRow): { readonly row: Row; readonly place: number } {
+  const [place, texts, facts, names, times, lastError, tags, recipients, attempts] = JSON.parse(packed) as Parsed
   const [id, kind, status, messageId, from, subject, stream] = texts
   const [accepted, sandbox, priority, createdAt, runs] = facts
   const [tenant, key, fingerprint, provider, providerMessageId] = names
@@ -67,13 +67,13 @@ export function unpackRow(packed: PackedRow): { readonly row: Row; readonly fenc
     runs,
     ...given({ tenant, key, fingerprint, provider, providerMessageId, sentAt, dueAt, notAfter, lastError }),
   }
-  return { row, fence }
+  return { row, place }
 }
 
 type Optional<T> = T | null
 
 type Parsed = [
-  fence: number,
+  place: number,
   texts: [string, Row['kind'], Row['status'], string, string, string, Row['stream']],
   facts: [boolean, boolean, number, number, number],
   names: [Optional<string>, Optional<string>, Optional<string>, Optional<string>, Optional<string>],

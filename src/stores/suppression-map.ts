@@ -1,31 +1,43 @@
 import type { Clock } from '../clock.ts'
 import { MailError } from '../errors.ts'
+import { Ordered } from './ordered.ts'
+import { cursorPlace, pageSize } from './page.ts'
 import type { Page, PageRequest, StoredSuppression } from './store.ts'
+
+interface Mailbox {
+  readonly key: string
+  /** In its tenant's order. */
+  readonly place: number
+  readonly byScope: Map<string, StoredSuppression>
+}
+
+interface Tenant {
+  readonly mailboxes: Map<string, Mailbox>
+  readonly order: Ordered<string>
+}
 
 /** Suppressions of one process: tenant, then mailbox key, then scope. */
 export class SuppressionMap {
-  readonly #tenants = new Map<string | undefined, Map<string, Map<string, StoredSuppression>>>()
+  readonly #tenants = new Map<string | undefined, Tenant>()
   readonly #clock: Clock
   readonly #most: number
   #size = 0
+  /** No entry expires before. */
+  #nextExpiry = Number.POSITIVE_INFINITY
 
   constructor(clock: Clock, most: number) {
     this.#clock = clock
     this.#most = most
   }
 
+  /** All of them or, when they do not fit, none. */
   add(entries: readonly StoredSuppression[]): void {
-    if (this.#size + entries.length > this.#most) {
-      throw new MailError(
-        'STORE_UNAVAILABLE',
-        `The memory store holds at most ${this.#most} suppressions; raise maxSuppressions or use a durable store.`,
-      )
-    }
+    this.#makeRoom(entries)
     for (const entry of entries) {
-      const ofTenant = getOrMake(this.#tenants, entry.tenant)
-      const ofKey = getOrMake(ofTenant, entry.key)
-      if (!ofKey.has(entry.scope)) this.#size++
-      ofKey.set(entry.scope, entry)
+      const { byScope } = this.#mailbox(entry.tenant, entry.key)
+      if (!byScope.has(entry.scope)) this.#size++
+      byScope.set(entry.scope, entry)
+      this.#nextExpiry = Math.min(this.#nextExpiry, entry.expiresAt ?? Number.POSITIVE_INFINITY)
     }
   }
 
@@ -34,13 +46,13 @@ export class SuppressionMap {
     keys: readonly string[],
     scopes: readonly string[],
   ): (StoredSuppression | undefined)[] {
-    const ofTenant = this.#tenants.get(tenant)
-    if (!ofTenant) return keys.map(() => undefined)
+    const mailboxes = this.#tenants.get(tenant)?.mailboxes
+    if (!mailboxes) return keys.map(() => undefined)
     const now = this.#clock.now()
     return keys.map((key) => {
-      const ofKey = ofTenant.get(key)
-      for (const scope of ofKey ? scopes : []) {
-        const entry = ofKey?.get(scope)
+      const byScope = mailboxes.get(key)?.byScope
+      for (const scope of byScope ? scopes : []) {
+        const entry = byScope?.get(scope)
         if (entry && !expired(entry, now)) return entry
       }
       return undefined
@@ -49,19 +61,21 @@ export class SuppressionMap {
 
   get(tenant: string | undefined, key: string): StoredSuppression[] {
     const now = this.#clock.now()
-    return [...(this.#tenants.get(tenant)?.get(key)?.values() ?? [])].filter((entry) => !expired(entry, now))
+    const mailbox = this.#tenants.get(tenant)?.mailboxes.get(key)
+    return [...(mailbox?.byScope.values() ?? [])].filter((entry) => !expired(entry, now))
   }
 
   remove(tenant: string | undefined, key: string, scope?: string): number {
-    const ofTenant = this.#tenants.get(tenant)
-    const ofKey = ofTenant?.get(key)
-    if (!ofTenant || !ofKey) return 0
-    const before = ofKey.size
-    if (scope === undefined) ofKey.clear()
-    else ofKey.delete(scope)
-    if (ofKey.size === 0) ofTenant.delete(key)
-    this.#size -= before - ofKey.size
-    return before - ofKey.size
+    const mailbox = this.#tenants.get(tenant)?.mailboxes.get(key)
+    if (!mailbox) return 0
+    const now = this.#clock.now()
+    let removed = 0
+    for (const entry of mailbox.byScope.values()) {
+      if (scope !== undefined && entry.scope !== scope) continue
+      this.#drop(mailbox, entry)
+      if (!expired(entry, now)) removed++
+    }
+    return removed
   }
 
   /** A page ends between two mailboxes, so it may hold a few entries more than asked for. */
@@ -69,16 +83,14 @@ export class SuppressionMap {
     const limit = pageSize(page)
     const now = this.#clock.now()
     const items: StoredSuppression[] = []
-    let passed = page.cursor === undefined
-    for (const [key, ofKey] of this.#tenants.get(tenant) ?? []) {
-      if (!passed) {
-        passed = key === page.cursor
-        continue
-      }
-      if (items.length >= limit) return { items, cursor: items.at(-1)!.key }
-      for (const entry of ofKey.values()) {
-        if (!expired(entry, now)) items.push(entry)
-      }
+    const { mailboxes, order } = this.#tenants.get(tenant) ?? {}
+    let ended = 0
+    for (const [place, key] of order?.after(cursorPlace(page)) ?? []) {
+      const live = [...mailboxes!.get(key)!.byScope.values()].filter((entry) => !expired(entry, now))
+      if (live.length === 0) continue
+      if (items.length >= limit) return { items, cursor: String(ended) }
+      items.push(...live)
+      ended = place
     }
     return { items }
   }
@@ -86,18 +98,63 @@ export class SuppressionMap {
   clear(): void {
     this.#tenants.clear()
     this.#size = 0
+    this.#nextExpiry = Number.POSITIVE_INFINITY
+  }
+
+  #makeRoom(entries: readonly StoredSuppression[]): void {
+    const fits = () => this.#size + this.#newAmong(entries) <= this.#most
+    if (this.#size + entries.length <= this.#most || fits()) return
+    this.#dropExpired()
+    if (fits()) return
+    throw new MailError(
+      'STORE_UNAVAILABLE',
+      `The memory store holds at most ${this.#most} suppressions; raise maxSuppressions or use a durable store.`,
+    )
+  }
+
+  #newAmong(entries: readonly StoredSuppression[]): number {
+    const known = ({ tenant, key, scope }: StoredSuppression) =>
+      this.#tenants.get(tenant)?.mailboxes.get(key)?.byScope.has(scope)
+    return entries.filter((entry) => !known(entry)).length
+  }
+
+  #dropExpired(): void {
+    const now = this.#clock.now()
+    if (this.#nextExpiry > now) return
+    this.#nextExpiry = Number.POSITIVE_INFINITY
+    for (const { mailboxes } of this.#tenants.values()) {
+      for (const mailbox of mailboxes.values()) {
+        for (const entry of mailbox.byScope.values()) {
+          if (expired(entry, now)) this.#drop(mailbox, entry)
+          else this.#nextExpiry = Math.min(this.#nextExpiry, entry.expiresAt ?? Number.POSITIVE_INFINITY)
+        }
+      }
+    }
+  }
+
+  #drop({ key, place, byScope }: Mailbox, { tenant, scope }: StoredSuppression): void {
+    byScope.delete(scope)
+    this.#size--
+    if (byScope.size > 0) return
+    const { mailboxes, order } = this.#tenants.get(tenant)!
+    mailboxes.delete(key)
+    order.remove(place)
+    if (mailboxes.size === 0) this.#tenants.delete(tenant)
+  }
+
+  #mailbox(tenant: string | undefined, key: string): Mailbox {
+    let ofTenant = this.#tenants.get(tenant)
+    if (!ofTenant) {
+      ofTenant = { mailboxes: new Map(), order: new Ordered() }
+      this.#tenants.set(tenant, ofTenant)
+    }
+    let mailbox = ofTenant.mailboxes.get(key)
+    if (!mailbox) {
+      mailbox = { key, place: ofTenant.order.append(key), byScope: new Map() }
+      ofTenant.mailboxes.set(key, mailbox)
+    }
+    return mailbox
   }
 }
-
-export const pageSize = (page: PageRequest) => Math.min(Math.max(page.limit ?? 100, 1), 1_000)
 
 const expired = (entry: StoredSuppression, now: number) => entry.expiresAt !== undefined && entry.expiresAt <= now
-
-function getOrMake<K, L, V>(maps: Map<K, Map<L, V>>, key: K): Map<L, V> {
-  let map = maps.get(key)
-  if (!map) {
-    map = new Map()
-    maps.set(key, map)
-  }
-  return map
-}

@@ -133,12 +133,13 @@ export class WindowSet {
     return { ok: true, at: now }
   }
 
-  refund(cost: number, at: number, now: number): void {
-    for (const window of this.#byLength.values()) window.refund(cost, at, now)
+  /** Only from the windows the take named: others may not have been counting yet. */
+  refund(windows: readonly Window[], cost: number, at: number, now: number): void {
+    for (const { per } of windows) this.#byLength.get(per)?.refund(cost, at, now)
   }
 
   idle(now: number): boolean {
-    return this.#byLength.values().every((window) => window.idle(now))
+    return [...this.#byLength.values()].every((window) => window.idle(now))
   }
 
   #open(per: number): SlidingWindow {
@@ -170,8 +171,8 @@ export class Windows {
     return set.take(windows, cost, now)
   }
 
-  refund(key: string, cost: number, at: number, now: number): void {
-    this.#byKey.get(key)?.refund(cost, at, now)
+  refund(key: string, windows: readonly Window[], cost: number, at: number, now: number): void {
+    this.#byKey.get(key)?.refund(windows, cost, at, now)
   }
 
   clear(): void {

@@ -57,12 +57,12 @@ const rows: fc.Arbitrary<Row> = fc
   })
   .map((row) => JSON.parse(JSON.stringify(row)) as Row)
 
-test('a settled row survives packing field for field, with its fence', () => {
+test('a settled row survives packing field for field, with its place', () => {
   const seed = Number(process.env.SEED ?? Date.now() % 2 ** 31)
   console.log(`seed ${seed}`)
   fc.assert(
-    fc.property(rows, fc.nat(), (row, fence) => {
-      assert.deepEqual(unpackRow(packRow(row, fence)), { row, fence })
+    fc.property(rows, fc.nat(), (row, place) => {
+      assert.deepEqual(unpackRow(packRow(row, place)), { row, place })
     }),
     { seed, numRuns: 1_000 },
   )
