@@ -1,30 +1,38 @@
 import type { Clock } from '../clock.ts'
 import { MailError } from '../errors.ts'
-import type { Awaitable, MailStore } from './store.ts'
+import type { Awaitable, Claim, MailStore, Take } from './store.ts'
 
 const timeout = 2_000
 
 /**
  * The one wrapper around every store (INVARIANTS S1): each verb has 2 s, and whatever goes wrong inside is a
- * `STORE_UNAVAILABLE` without the driver's words. A verb that answers at once stays synchronous and costs no timer.
+ * `STORE_UNAVAILABLE` without the driver's words. An answer that says nothing, where silence would let mail through, is a
+ * failure too. A verb that answers at once stays synchronous and costs no timer.
  */
 export function checkedStore(store: MailStore, clock: Clock): MailStore {
   const checked =
-    <A extends readonly unknown[], T>(verb: string, call: (...args: A) => Awaitable<T>) =>
+    <A extends readonly unknown[], T>(
+      verb: string,
+      call: (...args: A) => Awaitable<T>,
+      isAnswer: (answer: NoInfer<T>, args: NoInfer<A>) => boolean = () => true,
+    ) =>
     (...args: A): Awaitable<T> => {
-      let answer: Awaitable<T>
-      try {
-        answer = call(...args)
-      } catch (error) {
-        throw unavailable(verb, error)
+      const read = (answer: T): T => {
+        if (!isAnswer(answer, args)) throw unavailable(verb, 'gave no usable answer')
+        return answer
       }
-      return isPromise(answer) ? within(verb, answer, clock) : answer
+      try {
+        const answer = call(...args)
+        return isPromise(answer) ? within(verb, Promise.resolve(answer).then(read), clock) : read(answer)
+      } catch (error) {
+        throw failed(verb, error)
+      }
     }
   return {
     guarantees: store.guarantees,
-    claim: checked('claim', (row, options) => store.claim(row, options)),
-    renew: checked('renew', (row, fence, ms) => store.renew(row, fence, ms)),
-    settle: checked('settle', (row, fence, options) => store.settle(row, fence, options)),
+    claim: checked('claim', (row, options) => store.claim(row, options), isClaim),
+    renew: checked('renew', (row, fence, ms) => store.renew(row, fence, ms), isBoolean),
+    settle: checked('settle', (row, fence, options) => store.settle(row, fence, options), isBoolean),
     takeover: checked('takeover', (id, states, lease) => store.takeover(id, states, lease)),
     get: checked('get', (id) => store.get(id)),
     find: checked('find', (by) => store.find(by)),
@@ -32,30 +40,39 @@ export function checkedStore(store: MailStore, clock: Clock): MailStore {
     due: checked('due', (count, lease) => store.due(count, lease)),
     suppress: {
       add: checked('suppress.add', (entries) => store.suppress.add(entries)),
-      hasMany: checked('suppress.hasMany', (tenant, keys, scopes) => store.suppress.hasMany(tenant, keys, scopes)),
-      get: checked('suppress.get', (tenant, key) => store.suppress.get(tenant, key)),
+      hasMany: checked(
+        'suppress.hasMany',
+        (tenant, keys, scopes) => store.suppress.hasMany(tenant, keys, scopes),
+        (answer, [, keys]) => Array.isArray(answer) && answer.length === keys.length,
+      ),
+      get: checked('suppress.get', (tenant, key) => store.suppress.get(tenant, key), isList),
       remove: checked('suppress.remove', (tenant, key, scope) => store.suppress.remove(tenant, key, scope)),
       list: checked('suppress.list', (tenant, page) => store.suppress.list(tenant, page)),
     },
     limits: {
-      take: checked('limits.take', (key, windows, cost) => store.limits.take(key, windows, cost)),
+      take: checked('limits.take', (key, windows, cost) => store.limits.take(key, windows, cost), isTake),
       refund: checked('limits.refund', (key, windows, cost, at) => store.limits.refund(key, windows, cost, at)),
     },
     counters: {
       add: checked('counters.add', (key, amount) => store.counters.add(key, amount)),
-      read: checked('counters.read', (keys) => store.counters.read(keys)),
+      read: checked('counters.read', (keys) => store.counters.read(keys), isList),
     },
-    once: checked('once', (id, ttl) => store.once(id, ttl)),
+    once: checked('once', (id, ttl) => store.once(id, ttl), isBoolean),
     close: checked('close', () => store.close()),
   }
 }
+
+const isBoolean = (answer: unknown) => typeof answer === 'boolean'
+const isList = (answer: unknown) => Array.isArray(answer)
+const isClaim = (claim: Partial<Claim> | undefined) => claim?.state === 'claimed' || claim?.state === 'held'
+const isTake = (take: Partial<Take> | undefined) => typeof take?.ok === 'boolean'
 
 const isPromise = <T>(answer: Awaitable<T>): answer is Promise<T> =>
   typeof (answer as Partial<Promise<T>> | undefined)?.then === 'function'
 
 function within<T>(verb: string, answer: Promise<T>, clock: Clock): Promise<T> {
   return new Promise((resolve, reject) => {
-    const timer = clock.setTimeout(() => reject(unavailable(verb, 'timeout')), timeout)
+    const timer = clock.setTimeout(() => reject(unavailable(verb, `did not answer within ${timeout} ms`)), timeout)
     answer.then(
       (value) => {
         timer.cancel()
@@ -63,24 +80,26 @@ function within<T>(verb: string, answer: Promise<T>, clock: Clock): Promise<T> {
       },
       (error: unknown) => {
         timer.cancel()
-        reject(unavailable(verb, error))
+        reject(failed(verb, error))
       },
     )
   })
 }
 
-function unavailable(verb: string, error: unknown): MailError {
-  if (error instanceof MailError) return error
-  const why = error === 'timeout' ? `did not answer within ${timeout} ms` : `failed (${nameOf(error)})`
-  return new MailError(
-    'STORE_UNAVAILABLE',
-    `The store ${why} at ${verb}; nothing is assumed. Check the store and retry.`,
-  )
+function failed(verb: string, error: unknown): MailError {
+  return error instanceof MailError ? error : unavailable(verb, `failed (${nameOf(error)})`)
 }
 
-/** A class name or error code, never the driver's words: those may hold keys and addresses. */
+const unavailable = (verb: string, why: string) =>
+  new MailError('STORE_UNAVAILABLE', `The store ${why} at ${verb}; nothing is assumed. Check the store and retry.`)
+
+/** An error code or class name, never the driver's words: those may hold keys and addresses. */
 function nameOf(error: unknown): string {
-  if (!(error instanceof Error)) return 'no error object'
-  const code: unknown = (error as { code?: unknown }).code
-  return typeof code === 'string' && /^\w{1,40}$/.test(code) ? code : error.name.replace(/\W/g, '').slice(0, 40)
+  try {
+    const { code, name } = error as { code?: unknown; name?: unknown }
+    if (typeof code === 'string' && /^[A-Z0-9_]{1,40}$/.test(code)) return code
+    return typeof name === 'string' && /^[A-Z][A-Za-z]{0,35}Error$/.test(name) ? name : 'Error'
+  } catch {
+    return 'no readable error'
+  }
 }
