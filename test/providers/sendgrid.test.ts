@@ -3,6 +3,7 @@ import { test } from 'node:test'
 import sdk from '@sendgrid/client'
 import { type SendGridOptions, sendgrid } from '../../providers/sendgrid.ts'
 import type { Answer, MailError } from '../../src/provider.ts'
+import type { AcceptedAttachment } from '../../src/testing/scripted-server.ts'
 import { createSendGridServer } from '../../src/testing/sendgrid-server.ts'
 import { mailSend } from '../support/contracts/sendgrid.ts'
 import { deliveryOf } from '../support/delivery.ts'
@@ -53,7 +54,7 @@ test('everything in the message model arrives, and the request keeps to the cont
   assert.deepEqual(mail.headers.references, [message.references.join(' ')])
   assert.equal(jsonOf(mail.raw).headers['Message-ID'], delivery.messageId)
   for (const [index, file] of message.attachments.entries()) {
-    const accepted = mail.attachments[index]
+    const accepted: AcceptedAttachment | undefined = mail.attachments[index]
     const { filename, contentType, contentId } = file
     assert.deepEqual(new Uint8Array(accepted?.content ?? []), file.content)
     assert.deepEqual(
