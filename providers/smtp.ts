@@ -89,8 +89,11 @@ export function smtp(options: SmtpOptions): Provider<SmtpProviderOptions> {
 
 async function transactionOf(delivery: Delivery, { envelopeFrom, dkim }: SmtpSettings): Promise<Transaction> {
   try {
-    const message = await compose(delivery)
+    const message = compose(delivery)
+    const { from, to, cc, replyTo } = delivery.message
+    const shown = [from, ...to, ...cc, ...replyTo]
     return {
+      utf8: [...shown, ...delivery.envelope.recipients].some(({ address }) => /[^\0-\x7f]/.test(address)),
       from: envelopeFrom ?? delivery.envelope.from,
       recipients: delivery.envelope.recipients.map(({ address }) => address),
       bytes: dkim === undefined ? message : await sign(message, dkim),

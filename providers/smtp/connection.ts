@@ -1,13 +1,16 @@
 import type { Socket } from 'node:net'
 import type { Readable, Transform } from 'node:stream'
 import type SMTPConnection from 'nodemailer/lib/smtp-connection'
-import type { SmtpAuth, SmtpSettings } from './options.ts'
+import type { SMTPConnectionAuth } from 'nodemailer/lib/smtp-connection'
+import type { SmtpSettings, SmtpTls } from './options.ts'
 import type { Break, Failure, Stage, Transcript } from './outcome.ts'
 
 /** One message on its way over a connection. */
 export interface Transaction {
   readonly from: string
   readonly recipients: readonly string[]
+  /** A mailbox in envelope or header fields has a local part that is not ASCII (INVARIANTS O9). */
+  readonly utf8: boolean
   /** Lines end in CRLF and nothing else; dots are not stuffed yet. */
   readonly bytes: Buffer
 }
@@ -26,6 +29,7 @@ interface EnvelopeLog {
   readonly from: string
   readonly to: string[]
   readonly size: number
+  readonly use8BitMime: boolean
   readonly rejectedErrors?: readonly ProtocolError[]
   readonly mailError?: ProtocolError
 }
@@ -103,25 +107,25 @@ export class Connection {
   }
 
   /** Connects, encrypts and logs in. */
-  async open(settings: SmtpSettings): Promise<Failure | undefined> {
+  async open(tls: SmtpTls, login: (() => Promise<SMTPConnectionAuth>) | undefined): Promise<Failure | undefined> {
     const failed = await this.#run((done) => this.#smtp.connect((error) => done(error ?? undefined)))
     if (failed !== undefined) return failureOf(failed, 'connect')
-    const { auth, tls } = settings
-    if (auth === undefined) return undefined
+    if (login === undefined) return undefined
     if (!this.#smtp.secure && tls !== 'none') {
       return { stage: 'tls', cause: 'unfit', text: 'no TLS offered, and credentials never travel in clear text:' }
     }
     if (!this.#smtp.allowsAuth) return { stage: 'login', cause: 'unfit', text: 'the server offers no AUTH' }
-    const login = await loginOf(auth)
-    const refused = await this.#run((done) => this.#smtp.login(login, (error) => done(error ?? undefined)))
+    const credentials = await login()
+    const refused = await this.#run((done) => this.#smtp.login(credentials, (error) => done(error ?? undefined)))
     return refused === undefined ? undefined : failureOf(refused, 'login')
   }
 
   /** Hands one message over. Never rejects. */
-  async send({ from, recipients, bytes }: Transaction): Promise<Transcript> {
+  async send({ from, recipients, utf8, bytes }: Transaction): Promise<Transcript> {
     this.used++
-    if (!this.#offers('SMTPUTF8') && recipients.some(needsUtf8)) return failed({ stage: 'sender', cause: 'utf8' })
-    const envelope: EnvelopeLog = { from, to: [...recipients], size: bytes.length }
+    if (utf8 && !this.#offers('SMTPUTF8')) return failed({ stage: 'sender', cause: 'utf8' })
+    // nodemailer says SMTPUTF8 for an envelope that needs it; header fields alone are at least declared as eight bits.
+    const envelope: EnvelopeLog = { from, to: [...recipients], size: bytes.length, use8BitMime: utf8 }
     const body = new Body(bytes, () => this.#socket)
     let reply = ''
     const error = await this.#run((done) => {
@@ -273,8 +277,6 @@ class Body {
   }
 }
 
-const needsUtf8 = (address: string) => /[\u0080-\uffff]/.test(address)
-
 const failed = (failure: Failure): Transcript => ({ failure, refused: nobody })
 
 /** A refused sender makes every RCPT fail as well; those replies say nothing about the recipients. */
@@ -319,12 +321,6 @@ function breakOf({ code, originalCode }: ProtocolError): Break {
   if (code === 'ETIMEDOUT') return 'timeout'
   if (code === 'EPROTOCOL') return 'garbage'
   if (originalCode !== undefined && unfit.test(originalCode)) return 'unfit'
-  return code === 'EAUTH' ? 'unfit' : 'lost'
-}
-
-async function loginOf(auth: SmtpAuth) {
-  if (!('type' in auth)) return { user: auth.user, pass: auth.pass }
-  const { default: XOAuth2 } = await import('nodemailer/lib/xoauth2')
-  const { type: _, ...credentials } = auth
-  return { user: auth.user, oauth2: new XOAuth2({ ...credentials, requestTimeout: 10_000 }) }
+  // Without a reply it is the OAuth2 token that could not be had; a code of its own means the network.
+  return code === 'EAUTH' && originalCode === undefined ? 'token' : 'lost'
 }

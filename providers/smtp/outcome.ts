@@ -26,6 +26,8 @@ export type Break =
   | 'aborted'
   /** The certificate does not hold, or the server does not offer what we insist on. */
   | 'unfit'
+  /** No OAuth2 token was given out. */
+  | 'token'
   /** Larger than the server said it takes. */
   | 'size'
   /** A mailbox that needs SMTPUTF8, which the server does not offer. */
@@ -117,6 +119,7 @@ export function verdictOf(stage: Stage, reply: Reply): Verdict {
   const { code, enhanced } = reply
   const permanent = code >= 500
   if (stage === 'login') return permanent ? verdicts.login : verdicts.transient
+  if (permanent && (stage === 'greeting' || stage === 'hello' || stage === 'tls')) return verdicts.configuration
   const known = enhanced === undefined ? undefined : byEnhanced[enhanced]
   if (known !== undefined && enhanced?.startsWith('5') === permanent) return known
   if (!permanent) return code === 454 && stage !== 'tls' ? verdicts.throttled : verdicts.transient
@@ -150,6 +153,7 @@ const byBreak: Readonly<Record<Break, Verdict>> = {
   timeout: { outcome: 'failed', kind: 'timeout' },
   aborted: { outcome: 'failed', kind: 'aborted' },
   unfit: verdicts.configuration,
+  token: verdicts.login,
   size: verdicts.tooLargeHere,
   utf8: { outcome: 'rejected', kind: 'recipient' },
 }
@@ -160,6 +164,7 @@ const saidOf: Readonly<Record<Break, string>> = {
   timeout: 'the server did not answer in time',
   aborted: 'aborted',
   unfit: 'the server does not offer what this provider insists on',
+  token: 'no OAuth2 token could be had',
   size: 'the message is larger than the server takes',
   utf8: 'the server does not offer SMTPUTF8, which a mailbox needs',
 }

@@ -1,6 +1,7 @@
 import type { Transaction } from './connection.ts'
 import { Connection } from './connection.ts'
 import type { Cutoff } from './cutoff.ts'
+import { loginSource } from './login.ts'
 import type { SmtpSettings } from './options.ts'
 import type { Failure, Transcript } from './outcome.ts'
 
@@ -14,6 +15,7 @@ interface Waiter {
  */
 export class Pool {
   readonly #settings: SmtpSettings
+  readonly #login: ReturnType<typeof loginSource> | undefined
   readonly #limit: number
   readonly #messages: number
   readonly #idleTime: number
@@ -31,6 +33,7 @@ export class Pool {
   constructor(settings: SmtpSettings) {
     const { pool } = settings
     this.#settings = settings
+    this.#login = settings.auth && loginSource(settings.auth)
     this.#limit = pool ? pool.connections : Number.POSITIVE_INFINITY
     this.#messages = pool ? pool.messages : 1
     this.#idleTime = pool ? pool.idle : 0
@@ -116,7 +119,7 @@ export class Pool {
     const connection = await Connection.create(this.#settings, cutoff.timeout)
     cutoff.onCut = () => connection.destroy(cutoff.cause)
     if (cutoff.cause !== undefined) connection.destroy(cutoff.cause)
-    const failure = await connection.open(this.#settings)
+    const failure = await connection.open(this.#settings.tls, this.#login)
     cutoff.onCut = undefined
     if (failure === undefined) return connection
     connection.destroy()
