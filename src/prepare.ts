@@ -5,6 +5,7 @@ import { BulkGroup } from './dispatch/bulk.ts'
 import { failover, toRoute } from './dispatch/route.ts'
 import { MailError } from './errors.ts'
 import { domainOf } from './message/address.ts'
+import { takeMessage } from './message/reader.ts'
 import { checkSendOptions, refused, type SendOptions } from './options.ts'
 import type { Parts } from './parts.ts'
 import type { TenantContext } from './tenants/context.ts'
@@ -26,10 +27,12 @@ export function preparing(parts: Parts): Prepare {
     if (checked.sendAt !== undefined && kind === 'send') {
       throw refused('options.sendAt', 'Is for enqueue, which can wait; send goes now.')
     }
+    // Before anything is awaited: what the caller does to its objects afterwards changes nothing (INVARIANTS P6).
+    const taken = takeMessage(input, checked.tenant === undefined ? parts.root.limits : undefined)
     const context = await contextFor(parts, checked.tenant)
     const deadline = new Deadline(clock, checked.timeout, checked.signal)
     try {
-      const { message, recipients } = await read(input, {
+      const { message, recipients } = await read(taken, {
         limits: context.limits,
         signal: deadline.signal,
         ...(context.from ? { from: context.from } : {}),

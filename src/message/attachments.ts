@@ -1,9 +1,13 @@
 import { setImmediate as nextTurn } from 'node:timers/promises'
 import { types } from 'node:util'
-import type { AttachmentContent } from './message.ts'
+import type { StreamSource } from './plain.ts'
 
 /** Bytes, or the reason there are none. */
 export type Bytes = Uint8Array | { readonly code: string; readonly message: string }
+
+/** At most how many bytes text content stands for, without decoding it. */
+export const mostDecoded = (content: string, encoding: unknown): number =>
+  encoding === 'base64' ? Math.ceil(content.length * 0.75) : encoding === 'hex' ? content.length / 2 : content.length
 
 /** `report.pdf` from `../../report.pdf`; empty when nothing readable is left (INVARIANTS F2). */
 export function cleanFilename(filename: string): string {
@@ -13,9 +17,7 @@ export function cleanFilename(filename: string): string {
 }
 
 const token = "[!#$%&'*+.^_`|~0-9A-Za-z-]+"
-const contentType = new RegExp(
-  `^${token}/${token}(?:\\s?;\\s?${token}=(?:${token}|"[^"\\\\\\x00-\\x1f\\x7f-\\uffff]*"))*$`,
-)
+const contentType = new RegExp(`^${token}/${token}(?: ?; ?${token}=(?:${token}|"[^"\\\\\\x00-\\x1f\\x7f-\\uffff]*"))*$`)
 
 /** A strict `type/subtype` with parameters (RFC 2045), no multipart and no message type. */
 export function isContentType(value: string): boolean {
@@ -36,68 +38,101 @@ export function decodeContent(content: string, encoding: 'utf8' | 'base64' | 'he
     return sound ? within(Buffer.from(content, 'hex'), limit) : { code: 'invalid_hex', message: 'Is not valid hex.' }
   }
   const compact = content.replace(/[\r\n\t ]+/g, '')
-  const sound = compact.length % 4 === 0 && /^[A-Za-z0-9+/]*={0,2}$/.test(compact)
+  const last = compact.slice(-4)
+  const sound =
+    compact.length % 4 === 0 &&
+    /^[A-Za-z0-9+/]*={0,2}$/.test(compact) &&
+    // Bits that stand for no byte would be dropped in silence.
+    Buffer.from(last, 'base64').toString('base64') === last
   if (!sound) return { code: 'invalid_base64', message: 'Is not valid base64 (RFC 4648 §4, padded).' }
   return within(Buffer.from(compact, 'base64'), limit)
 }
 
-/** A private copy of bytes. */
-export function copyBytes(bytes: Uint8Array | ArrayBufferLike, limit: number): Bytes {
-  if (bytes.byteLength > limit) return tooLarge(limit)
-  return new Uint8Array(types.isUint8Array(bytes) ? bytes : new Uint8Array(bytes))
-}
-
 /**
  * Reads a stream to its end, or until it has passed `limit` bytes, failed, or `signal` aborted; in those cases it is
- * told to stop and never awaited, since a hostile one may not answer.
+ * told to stop and never awaited, since a hostile one may not answer. A stream without a single byte is refused: it was
+ * read before.
  */
-export async function readStream(stream: AsyncIterable<unknown>, limit: number, signal: AbortSignal): Promise<Bytes> {
-  const chunks: Uint8Array[] = []
-  let total = 0
-  let count = 0
+export async function readStream(source: StreamSource, limit: number, signal: AbortSignal): Promise<Bytes> {
+  const sink = new ByteSink()
   let iterator: AsyncIterator<unknown> | undefined
-  let onAbort: (() => void) | undefined
-  const aborted = new Promise<'aborted'>((resolve) => {
-    onAbort = () => resolve('aborted')
-    if (signal.aborted) onAbort()
-    else signal.addEventListener('abort', onAbort, { once: true })
-  })
-  const stop = (): void => {
-    Promise.resolve(iterator?.return?.()).catch(() => undefined)
+  let giveUp = () => {}
+  const onAbort = () => giveUp()
+  signal.addEventListener('abort', onAbort, { once: true })
+  const next = () =>
+    new Promise<IteratorResult<unknown> | undefined>((resolve, reject) => {
+      giveUp = () => resolve(undefined)
+      if (signal.aborted) giveUp()
+      else Promise.resolve(iterator!.next()).then(resolve, reject)
+    })
+  const refuse = (code: string, message: string): Bytes => {
+    stop(iterator)
+    return { code, message }
   }
   try {
-    iterator = stream[Symbol.asyncIterator]()
-    for (;;) {
-      const next = await Promise.race([iterator.next(), aborted])
-      if (next === 'aborted') {
-        stop()
-        return { code: 'stream_stalled', message: 'Did not end before the deadline or the signal.' }
-      }
-      if (next.done) break
-      const chunk = typeof next.value === 'string' ? Buffer.from(next.value, 'utf8') : next.value
-      if (!types.isUint8Array(chunk)) {
-        stop()
-        return { code: 'invalid_type', message: 'Must yield bytes or strings.' }
-      }
-      total += chunk.byteLength
-      if (total > limit) {
-        stop()
-        return tooLarge(limit)
-      }
+    iterator = source.open()
+    for (let count = 1; ; count++) {
+      const result = await next()
+      if (result === undefined) return refuse('stream_stalled', 'Did not end before the deadline or the signal.')
+      if (result.done) break
+      const { value } = result
+      if (typeof value === 'string') {
+        if (value.length > limit - sink.size) return refuse('too_large', tooLarge(limit).message)
+        if (!value.isWellFormed()) return refuse('malformed_unicode', 'Yielded text with a lone surrogate.')
+        sink.add(Buffer.from(value, 'utf8'))
+      } else if (types.isUint8Array(value)) {
+        if (value.byteLength > limit - sink.size) return refuse('too_large', tooLarge(limit).message)
+        sink.add(value)
+      } else return refuse('invalid_type', 'Must yield bytes or strings.')
+      if (sink.size > limit) return refuse('too_large', tooLarge(limit).message)
       // A stream of endless empty chunks would otherwise never let a timer run.
-      if (++count % 256 === 0) await nextTurn()
-      if (chunk.byteLength > 0) chunks.push(chunk)
+      if (count % 256 === 0) await nextTurn()
     }
   } catch {
     return { code: 'stream_failed', message: 'Failed or was already consumed; pass a fresh stream or bytes.' }
   } finally {
-    if (onAbort) signal.removeEventListener('abort', onAbort)
+    signal.removeEventListener('abort', onAbort)
   }
-  return Buffer.concat(chunks, total)
+  if (sink.size > 0) return sink.bytes()
+  return {
+    code: 'stream_empty',
+    message: 'Yielded nothing: it was consumed before. For an empty file pass empty bytes.',
+  }
 }
 
-export type StreamContent = Exclude<AttachmentContent, string | Uint8Array | ArrayBuffer>
+/** Takes a copy of each chunk, since producers reuse their buffers; costs no object per chunk. */
+class ByteSink {
+  #buffer = new Uint8Array(0)
+  #size = 0
+
+  get size(): number {
+    return this.#size
+  }
+
+  add(chunk: Uint8Array): void {
+    const size = this.#size + chunk.byteLength
+    if (size > this.#buffer.byteLength) {
+      const larger = new Uint8Array(Math.max(size, 2 * this.#buffer.byteLength, 4_096))
+      larger.set(this.#buffer.subarray(0, this.#size))
+      this.#buffer = larger
+    }
+    this.#buffer.set(chunk, this.#size)
+    this.#size = size
+  }
+
+  bytes(): Uint8Array {
+    return this.#buffer.slice(0, this.#size)
+  }
+}
+
+function stop(iterator: AsyncIterator<unknown> | undefined): void {
+  try {
+    Promise.resolve(iterator?.return?.()).catch(() => undefined)
+  } catch {
+    // It was asked; there is nothing else to be done.
+  }
+}
 
 const tooLarge = (limit: number) => ({ code: 'too_large', message: `Is larger than ${limit} bytes.` })
 
-const within = (bytes: Uint8Array, limit: number): Bytes => (bytes.byteLength > limit ? tooLarge(limit) : bytes)
+export const within = (bytes: Uint8Array, limit: number): Bytes => (bytes.byteLength > limit ? tooLarge(limit) : bytes)

@@ -3,9 +3,9 @@ import { type Issue, MailError } from '../errors.ts'
 import type { ResolvedLimits } from '../limits.ts'
 import type { RecipientField } from '../receipt.ts'
 import { type AddressRules, createAddressReader, type ParsedMailbox } from './address.ts'
-import { readStream, type StreamContent } from './attachments.ts'
+import { readStream } from './attachments.ts'
 import type { Attachment, Mailbox, MessageSnapshot } from './message.ts'
-import { copyPlain, isStream, NotPlain } from './plain.ts'
+import { copyPlain, NotPlain, StreamSource } from './plain.ts'
 import { buildSchema, issuesOf, type MessageSchema, type ParsedMessage, pathText } from './schema.ts'
 import { encodedSize } from './size.ts'
 import { textFromHtml } from './text-from-html.ts'
@@ -30,13 +30,20 @@ export interface ReadContext {
   readonly signal: AbortSignal
 }
 
-/** Makes a strict, frozen snapshot of whatever a caller hands over, or says what is wrong with it. */
-export type MessageReader = (input: unknown, context: ReadContext) => Promise<ReadMessage>
+/** Makes a strict, frozen snapshot of what was taken from a caller, or says what is wrong with it. */
+export type MessageReader = (taken: TakenMessage, context: ReadContext) => Promise<ReadMessage>
+
+/** A private copy of a caller's message, not checked yet. */
+export interface TakenMessage {
+  readonly fields: Readonly<Record<string, unknown>>
+}
 
 /** Fields that are designed but not built: refused, never ignored. */
 const unsupported = ['template', 'track', 'unsubscribe'] as const
 
 const schemasKept = 100
+/** Bytes copied of one message before its limits are known. */
+const mostBytes = 256 * 1024 * 1024
 
 /** zod and nodemailer's parser are loaded when the first message is read, so that importing Sendwright costs little. */
 export function createMessageReader(options: ReaderOptions = {}): MessageReader {
@@ -60,6 +67,7 @@ export function createMessageReader(options: ReaderOptions = {}): MessageReader 
       limits.headers,
       limits.attachments,
       limits.attachmentBytes,
+      limits.messageBytes,
     ].join()
     let schema = schemas.get(shape)
     if (!schema) {
@@ -70,9 +78,9 @@ export function createMessageReader(options: ReaderOptions = {}): MessageReader 
     return schema
   }
 
-  return async (input, { limits, from, signal }) => {
+  return async ({ fields }, { limits, from, signal }) => {
     const schema = await schemaFor(limits)
-    const parsed = parse(schema, plainMessage(input))
+    const parsed = parse(schema, fields)
     const attachments = await readAttachments(parsed, limits, signal)
     const text =
       parsed.text === undefined && parsed.html !== undefined && options.textFromHtml
@@ -91,10 +99,16 @@ export function invalid(issues: readonly Issue[]): MailError {
   })
 }
 
-function plainMessage(input: unknown): Record<string, unknown> {
+/**
+ * Copies a caller's message, so that whatever is done to it afterwards changes nothing. Synchronous for that reason: it is
+ * to be called before anything is awaited.
+ *
+ * @throws MailError `VALIDATION_ERROR`, `UNSUPPORTED_FEATURE`
+ */
+export function takeMessage(input: unknown, limits?: ResolvedLimits): TakenMessage {
   let plain: unknown
   try {
-    plain = copyPlain(input)
+    plain = copyPlain(input, limits?.messageBytes ?? mostBytes)
   } catch (error) {
     if (!(error instanceof NotPlain)) throw error
     throw invalid([{ path: pathText(error.path) || 'message', code: error.code, message: error.message }])
@@ -116,10 +130,10 @@ function plainMessage(input: unknown): Record<string, unknown> {
     )
   }
   for (const name of unsupported) delete fields[name]
-  return fields
+  return { fields }
 }
 
-function parse(schema: MessageSchema, fields: Record<string, unknown>): ParsedMessage {
+function parse(schema: MessageSchema, fields: Readonly<Record<string, unknown>>): ParsedMessage {
   const result = schema.safeParse(fields)
   const issues = result.success ? [] : issuesOf(result.error)
   const need = (path: string, missing: boolean, message: string) => {
@@ -138,12 +152,15 @@ async function readAttachments(
   signal: AbortSignal,
 ): Promise<readonly Attachment[]> {
   const attachments: Attachment[] = []
+  let left = limits.messageBytes
   for (const [i, { filename, content, contentType, contentId }] of (parsed.attachments ?? []).entries()) {
-    const bytes = isStream(content)
-      ? await readStream(content as StreamContent as AsyncIterable<unknown>, limits.attachmentBytes, signal)
-      : content
+    const bytes =
+      content instanceof StreamSource
+        ? await readStream(content, Math.min(limits.attachmentBytes, left), signal)
+        : content
     if ('code' in bytes)
       throw invalid([{ path: `attachments[${i}].content`, code: bytes.code, message: bytes.message }])
+    left -= bytes.byteLength
     attachments.push(
       Object.freeze({
         filename,

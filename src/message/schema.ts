@@ -3,9 +3,17 @@ import type * as zod from 'zod'
 import type { Issue } from '../errors.ts'
 import type { ResolvedLimits } from '../limits.ts'
 import { type AddressProblem, isProblem, type ParsedMailbox } from './address.ts'
-import { type Bytes, cleanFilename, copyBytes, decodeContent, isContentId, isContentType } from './attachments.ts'
+import {
+  type Bytes,
+  cleanFilename,
+  decodeContent,
+  isContentId,
+  isContentType,
+  mostDecoded,
+  within,
+} from './attachments.ts'
 import { checkHeader, checkMessageId, headerLimits } from './headers.ts'
-import { isStream } from './plain.ts'
+import { StreamSource } from './plain.ts'
 import { hasControl } from './text-rules.ts'
 
 /** What the schema makes of a message: everything checked, streams still unread, defaults not yet filled in. */
@@ -23,6 +31,7 @@ const badCharacter = [
   'Must not hold line breaks, tabs, other controls or broken Unicode.',
 ] as const
 const mostOptionCharacters = 300_000
+const mostIssues = 100
 
 /** The one schema of a message (built once per set of limits: building is dear, parsing cheap). */
 export function buildSchema(
@@ -78,7 +87,7 @@ export function buildSchema(
     return isProblem(mailbox) ? refuse(ctx, mailbox.code, mailbox.message) : mailbox
   })
 
-  const bytes = (content: unknown, encoding: unknown): Bytes | AsyncIterable<unknown> => {
+  const bytes = (content: unknown, encoding: unknown): Bytes | StreamSource => {
     if (typeof content === 'string') {
       if (encoding === 'utf8' || encoding === 'base64' || encoding === 'hex') {
         return decodeContent(content, encoding, limits.attachmentBytes)
@@ -86,9 +95,8 @@ export function buildSchema(
       return { code: 'encoding_required', message: "Is a string, so `encoding` must say 'utf8', 'base64' or 'hex'." }
     }
     if (encoding !== undefined) return { code: 'encoding_needless', message: '`encoding` is for string content only.' }
-    if (types.isUint8Array(content) || types.isAnyArrayBuffer(content))
-      return copyBytes(content, limits.attachmentBytes)
-    if (typeof content === 'object' && content !== null && isStream(content)) return content
+    if (types.isUint8Array(content)) return within(content, limits.attachmentBytes)
+    if (content instanceof StreamSource) return content
     return { code: 'invalid_type', message: 'Must be a string with `encoding`, bytes, or a stream of bytes.' }
   }
 
@@ -117,10 +125,30 @@ export function buildSchema(
       return { filename, content, contentType: value.contentType, contentId }
     })
 
-  const header = (ctx: Context, name: unknown, value: unknown, path: readonly (string | number)[]) => {
+  /** Before anything is decoded: how many there are, and what they come to together. */
+  const attachments = z
+    .unknown()
+    .transform((value, ctx) => {
+      if (!Array.isArray(value)) return refuse(ctx, 'invalid_type', 'Must be an array.')
+      if (value.length > limits.attachments) {
+        return refuse(ctx, 'too_many', `Holds more than ${limits.attachments} attachments.`)
+      }
+      let bytes = 0
+      for (const item of value) {
+        const { content, encoding } = (item ?? {}) as { content?: unknown; encoding?: unknown }
+        if (typeof content === 'string') bytes += mostDecoded(content, encoding)
+        else if (types.isUint8Array(content)) bytes += content.byteLength
+      }
+      return bytes > limits.messageBytes
+        ? refuse(ctx, 'too_large', `Come to more than ${limits.messageBytes} bytes together.`)
+        : (value as unknown[])
+    })
+    .pipe(z.array(attachment))
+
+  const header = (ctx: Context, name: string, value: unknown, path: readonly (string | number)[]) => {
     const problem = checkHeader(name, value)
     if (problem) refuse(ctx, problem.code, problem.message, path)
-    return { name: String(name), value: String(value) }
+    return { name, value: typeof value === 'string' ? value : '' }
   }
 
   const withinBytes = (ctx: Context, pairs: { name: string; value: string }[]) => {
@@ -181,11 +209,15 @@ export function buildSchema(
     return typeof id === 'string' ? id : refuse(ctx, id.code, id.message)
   })
 
-  const providerOptions = z.record(z.string(), z.record(z.string(), z.unknown())).superRefine((value, ctx) => {
-    if (jsonSize(value) > mostOptionCharacters) {
-      refuse(ctx, 'invalid_json', `Must be plain JSON of at most ${mostOptionCharacters} characters.`)
-    }
-  })
+  // zod leaves `__proto__` out in silence, so it is looked for before.
+  const providerOptions = z
+    .unknown()
+    .superRefine((value, ctx) => {
+      if (jsonSize(value) > mostOptionCharacters) {
+        refuse(ctx, 'invalid_json', `Must be plain JSON of at most ${mostOptionCharacters} characters.`)
+      }
+    })
+    .pipe(z.record(z.string(), z.record(z.string(), z.unknown())))
 
   return z.strictObject({
     from: oneAddress.optional(),
@@ -196,7 +228,7 @@ export function buildSchema(
     subject: line(limits.subject).optional(),
     text: text(limits.text).optional(),
     html: text(limits.html).optional(),
-    attachments: z.array(attachment).max(limits.attachments).optional(),
+    attachments: attachments.optional(),
     headers: headers.optional(),
     tags: z.array(z.string().regex(label, 'Must be 1 to 128 letters, digits, _ and -.')).max(10).optional(),
     topic: z.string().regex(label, 'Must be 1 to 128 letters, digits, _ and -.').optional(),
@@ -225,12 +257,13 @@ function jsonSize(value: unknown): number {
   if (value === null || typeof value === 'boolean') return 4
   if (typeof value === 'string') return value.isWellFormed() ? value.length + 2 : Number.POSITIVE_INFINITY
   if (typeof value === 'number') return Number.isFinite(value) ? 8 : Number.POSITIVE_INFINITY
-  if (typeof value !== 'object' || types.isUint8Array(value) || types.isAnyArrayBuffer(value) || isStream(value)) {
+  if (typeof value !== 'object' || types.isUint8Array(value) || value instanceof StreamSource) {
     return Number.POSITIVE_INFINITY
   }
   let size = 2
   for (const [name, entry] of Object.entries(value)) {
     if (forbiddenNames.has(name)) return Number.POSITIVE_INFINITY
+    if (entry === undefined && !Array.isArray(value)) continue
     size += name.length + 3 + jsonSize(entry)
   }
   return size
@@ -242,7 +275,7 @@ export function issuesOf(error: zod.ZodError, prefix: readonly (string | number)
   for (const issue of error.issues) {
     const path = [...prefix, ...issue.path]
     if (issue.code === 'unrecognized_keys') {
-      for (const key of issue.keys) {
+      for (const key of issue.keys.slice(0, mostIssues)) {
         issues.push({
           path: pathText([...path, key]),
           code: 'unknown_field',
@@ -255,7 +288,7 @@ export function issuesOf(error: zod.ZodError, prefix: readonly (string | number)
     } else {
       issues.push({ path: pathText(path), ...wordsFor(issue) })
     }
-    if (issues.length >= 100) break
+    if (issues.length >= mostIssues) break
   }
   return issues
 }

@@ -2,7 +2,7 @@ import { callOf } from '../call.ts'
 import type { Delivery } from '../delivery.ts'
 import { configurationError, MailError } from '../errors.ts'
 import { mailboxKey } from '../message/address.ts'
-import type { MessageReader } from '../message/reader.ts'
+import { type MessageReader, takeMessage } from '../message/reader.ts'
 import type { Policy, Send } from './policy.ts'
 
 /**
@@ -50,7 +50,7 @@ async function reread(
   const { context, deadline } = callOf(original)
   const changed = passed.message !== original.message
   const { message, recipients } = changed
-    ? await read(passed.message, { limits: context.limits, signal: deadline.signal })
+    ? await read(takeMessage(passed.message, context.limits), { limits: context.limits, signal: deadline.signal })
     : { message: original.message, recipients: original.envelope.recipients }
   const known = new Set(original.envelope.recipients.map(({ key }) => key))
   if (!mayAddRecipients && changed && recipients.some(({ key }) => !known.has(key) && !shownBefore(original, key))) {
