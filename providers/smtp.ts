@@ -1,6 +1,7 @@
-import type { Capabilities, Delivery, Issue, Provider } from '../src/provider.ts'
+import type { Capabilities, Delivery, Provider } from '../src/provider.ts'
 import { handOverError } from '../src/provider.ts'
 import { compose } from './shared/mime.ts'
+import { refuseOptions } from './shared/provider-options.ts'
 import type { Transaction } from './smtp/connection.ts'
 import { Cutoff } from './smtp/cutoff.ts'
 import { sign } from './smtp/dkim.ts'
@@ -41,15 +42,19 @@ const capabilities: Capabilities = {
 export function smtp(options: SmtpOptions): Provider<SmtpProviderOptions> {
   const settings = settingsOf(options)
   const secrets = secretsOf(settings.auth)
-  const pool = new Pool(settings)
-  const running = new Set<Promise<unknown>>()
-  let closed = false
+  const opened = () => ({ pool: new Pool(settings), running: new Set<Promise<unknown>>() })
+  let current = opened()
+  let closing: Promise<unknown> | undefined
 
   /** Runs it under a time limit; `close` waits for it. */
-  async function within<T>(signal: AbortSignal | undefined, timeout: number, run: (cutoff: Cutoff) => Promise<T>) {
-    if (closed) throw handOverError({ outcome: 'failed', kind: 'configuration', reason: 'the provider is closed' })
+  async function within<T>(
+    signal: AbortSignal | undefined,
+    timeout: number,
+    run: (pool: Pool, cutoff: Cutoff) => Promise<T>,
+  ) {
+    const { pool, running } = current
     const cutoff = new Cutoff(signal, timeout)
-    const task = run(cutoff).finally(() => {
+    const task = run(pool, cutoff).finally(() => {
       cutoff.lift()
       running.delete(task)
     })
@@ -63,26 +68,29 @@ export function smtp(options: SmtpOptions): Provider<SmtpProviderOptions> {
     ...(settings.from === undefined ? {} : { from: settings.from }),
 
     send(delivery, { signal, timeout }) {
-      return within(signal, timeout, async (cutoff) => {
+      return within(signal, timeout, async (pool, cutoff) => {
         const transaction = await transactionOf(delivery, settings)
         return answerOf(await pool.handOver(transaction, cutoff), delivery.envelope.recipients, secrets)
       })
     },
 
-    refuse: refuseOptions,
+    refuse: (delivery, options) => refuseOptions({}, delivery, 'smtp', options),
 
     verify({ signal }) {
       const { connection, socket } = settings.timeouts
-      return within(signal, connection + socket, async (cutoff) => {
+      return within(signal, connection + socket, async (pool, cutoff) => {
         const failure = await pool.verify(cutoff)
         if (failure !== undefined) throw errorOf(failure, secrets)
       })
     },
 
     async close() {
-      closed = true
-      await Promise.allSettled(running)
-      await pool.close()
+      const { pool, running } = current
+      // What is sent from here on opens a pool of its own.
+      current = opened()
+      const ending = Promise.allSettled([closing, ...running]).then(() => pool.close())
+      closing = ending
+      await ending
     },
   }
 }
@@ -111,13 +119,4 @@ function secretsOf(auth: SmtpAuth | undefined): readonly string[] {
     'pass' in auth ? [auth.pass] : 'accessToken' in auth ? [auth.accessToken] : [auth.clientSecret, auth.refreshToken]
   const base64 = (text: string) => Buffer.from(text).toString('base64')
   return [...secrets, ...secrets.map(base64), ...secrets.map((secret) => base64(`\0${auth.user}\0${secret}`))]
-}
-
-function refuseOptions({ attempt }: Delivery, options: unknown): readonly Issue[] {
-  if (typeof options !== 'object' || options === null) return []
-  return Object.keys(options).map((key) => ({
-    path: `providerOptions.${attempt?.provider ?? 'smtp'}.${key}`,
-    code: 'unknown_field',
-    message: 'SMTP knows no such option',
-  }))
 }
