@@ -1,7 +1,7 @@
-import { callOf } from './call.ts'
+import { refused } from './options.ts'
 import type { Parts } from './parts.ts'
 import type { QueueWork } from './queues/work.ts'
-import type { MailStore } from './stores/store.ts'
+import { closeAll } from './tenants/open-providers.ts'
 
 export interface CloseOptions {
   /** Milliseconds to let what is under way finish. Default 30,000. */
@@ -22,17 +22,19 @@ const defaultDeadline = 30_000
 /** For hand-overs to settle once they were told to stop. */
 const grace = 2_000
 
-/** A second call answers the first one's manifest. */
+/** A second call answers the first one's manifest. @throws MailError `VALIDATION_ERROR` for a deadline that is none. */
 export function closing(parts: Parts, queue: QueueWork): (options?: CloseOptions) => Promise<Manifest> {
   let closed: Promise<Manifest> | undefined
-  return (options = {}) => {
-    closed ??= close(parts, queue, options.deadline ?? defaultDeadline)
+  return async (options) => {
+    const { deadline = defaultDeadline } = options ?? {}
+    if (!(typeof deadline === 'number' && deadline >= 0)) throw refused('options.deadline', 'Must be 0 ms or more.')
+    closed ??= close(parts, queue, deadline)
     return closed
   }
 }
 
 async function close(parts: Parts, queue: QueueWork, deadline: number): Promise<Manifest> {
-  const { ledger, store, events, clock, root, openTenants, state } = parts
+  const { store, events, clock, root, openTenants, state, underWay } = parts
   state.closed = true
   let settled = 0
   const unknown: string[] = []
@@ -45,38 +47,43 @@ async function close(parts: Parts, queue: QueueWork, deadline: number): Promise<
   const left = () => endsAt - clock.monotonic()
   // A queue that dies with the process is worth emptying; what a durable store holds is safe where it is.
   if (volatile && queue.working) await queue.drain(left())
-  queue.stop()
-  await until(parts, left())
-  for (const entry of ledger.open.values()) callOf(entry.delivery).deadline.abort('close')
-  await until(parts, grace)
-  const pending = volatile ? await pendingIds(store) : []
+  const all = Promise.all([queue.stop(), underWay.idle()])
+  await within(parts, left(), all)
+  underWay.abort()
+  await within(parts, grace, all)
+  const pending = volatile ? await pendingIds(parts) : []
   forget()
-  await Promise.allSettled([...root.own.values()].map((provider) => provider.close?.()))
-  await openTenants.close()
-  await store.close()
+  await within(parts, grace, Promise.all([closeAll(root.own.values()), openTenants.close()]))
+  try {
+    await store.close()
+  } catch (error) {
+    parts.ledger.warn(error)
+  }
   return { settled, unknown, pending }
 }
 
-/** Waits for everything this process works on, at most `ms`. */
-async function until({ ledger, clock }: Parts, ms: number): Promise<void> {
-  if (ledger.open.size === 0 || ms <= 0) return
+/** Waits for `work`, at most `ms`. */
+async function within({ clock }: Parts, ms: number, work: Promise<unknown>): Promise<void> {
   const late = Promise.withResolvers<void>()
-  const timer = clock.setTimeout(() => late.resolve(), ms)
-  const all = Promise.all([...ledger.open.values()].map((entry) => entry.finished()))
-  await Promise.race([all, late.promise])
+  const timer = clock.setTimeout(() => late.resolve(), Math.max(ms, 0))
+  await Promise.race([work, late.promise])
   timer.cancel()
 }
 
-async function pendingIds(store: MailStore): Promise<string[]> {
+async function pendingIds({ store, ledger }: Parts): Promise<string[]> {
   const ids: string[] = []
   if (!store.guarantees.list) return ids
-  for (const status of ['queued', 'scheduled'] as const) {
-    let cursor: string | undefined
-    do {
-      const page = await store.list({ index: { status }, limit: 1_000, ...(cursor === undefined ? {} : { cursor }) })
-      ids.push(...page.items.map(({ id }) => id))
-      cursor = page.cursor
-    } while (cursor !== undefined)
+  try {
+    for (const status of ['queued', 'scheduled'] as const) {
+      let cursor: string | undefined
+      do {
+        const page = await store.list({ index: { status }, limit: 1_000, ...(cursor === undefined ? {} : { cursor }) })
+        ids.push(...page.items.map(({ id }) => id))
+        cursor = page.cursor
+      } while (cursor !== undefined)
+    }
+  } catch (error) {
+    ledger.warn(error)
   }
   return ids
 }

@@ -13,8 +13,12 @@ export class Deadline {
   #forget: (() => void) | undefined
   #cause: AbortCause | undefined
 
-  constructor(clock: Clock, timeout: number, signal?: AbortSignal) {
+  readonly #onEnd: ((deadline: Deadline) => void) | undefined
+
+  /** `onEnd` is told when the call is over. */
+  constructor(clock: Clock, timeout: number, signal?: AbortSignal, onEnd?: (deadline: Deadline) => void) {
     this.#clock = clock
+    this.#onEnd = onEnd
     this.#endsAt = clock.monotonic() + timeout
     if (signal) this.#forget = onAbort(signal, () => this.abort('signal'))
     if (this.#cause === undefined) this.#timer = clock.setTimeout(() => this.abort('timeout'), timeout)
@@ -36,12 +40,33 @@ export class Deadline {
   abort(cause: AbortCause): void {
     if (this.#cause !== undefined) return
     this.#cause = cause
-    this.#controller.abort(new MailError(cause === 'timeout' ? 'SEND_FAILED' : 'CANCELLED', abortWords[cause]))
-    this.end()
+    this.#controller.abort(givenUp(cause))
+    this.#free()
   }
 
-  /** Frees timer and listener. */
+  /** The call is over: frees timer and listener. */
   end(): void {
+    this.#free()
+    this.#onEnd?.(this)
+  }
+
+  /** @throws MailError when the call was given up: `SEND_FAILED` if its time is used up, else `CANCELLED`. */
+  check(): void {
+    if (this.#cause !== undefined) throw givenUp(this.#cause)
+  }
+
+  /** What `work` answers, unless the call is given up first; then it rejects as `check` throws. */
+  within<T>(work: Promise<T>): Promise<T> {
+    return new Promise((resolve, reject) => {
+      const onAbort = () => reject(this.signal.reason as MailError)
+      if (this.signal.aborted) onAbort()
+      else this.signal.addEventListener('abort', onAbort, { once: true })
+      const forget = () => this.signal.removeEventListener('abort', onAbort)
+      work.finally(forget).then(resolve, reject)
+    })
+  }
+
+  #free(): void {
     this.#timer?.cancel()
     this.#forget?.()
     this.#timer = undefined
@@ -73,27 +98,44 @@ export const abortWords: Record<AbortCause, string> = {
   close: 'The mailer was closed.',
 }
 
-const listeners = new WeakMap<AbortSignal, Set<() => void>>()
+const givenUp = (cause: AbortCause) =>
+  new MailError(cause === 'timeout' ? 'SEND_FAILED' : 'CANCELLED', abortWords[cause])
+
+interface Shared {
+  readonly callbacks: Set<() => void>
+  readonly tell: () => void
+}
+
+const listeners = new WeakMap<AbortSignal, Shared>()
 
 /**
  * Calls `callback` when `signal` aborts, at once if it has. However many calls share a signal it gets one listener:
- * removing one of many costs time linear in their number (PERF 6: 100,000 waiting calls blocked for 21 s).
+ * removing one of many costs time linear in their number (PERF 6: 100,000 waiting calls blocked for 21 s). The last call
+ * takes it away.
  */
 function onAbort(signal: AbortSignal, callback: () => void): () => void {
   if (signal.aborted) {
     callback()
     return () => undefined
   }
-  let callbacks = listeners.get(signal)
-  if (!callbacks) {
-    const shared = new Set<() => void>()
-    callbacks = shared
-    listeners.set(signal, shared)
-    signal.addEventListener('abort', () => {
-      for (const each of [...shared]) each()
-      shared.clear()
-    })
-  }
+  const { callbacks, tell } = listeners.get(signal) ?? listenTo(signal)
   callbacks.add(callback)
-  return () => callbacks.delete(callback)
+  return () => {
+    if (!callbacks.delete(callback) || callbacks.size > 0) return
+    signal.removeEventListener('abort', tell)
+    listeners.delete(signal)
+  }
+}
+
+function listenTo(signal: AbortSignal): Shared {
+  const callbacks = new Set<() => void>()
+  const shared = {
+    callbacks,
+    tell() {
+      for (const each of [...callbacks]) each()
+    },
+  }
+  listeners.set(signal, shared)
+  signal.addEventListener('abort', shared.tell)
+  return shared
 }

@@ -177,6 +177,14 @@ export class MailError extends Error {
   }
 }
 
+/** The same error with some facts added or replaced; its message stays. */
+export function withDetails(error: MailError, details: MailErrorDetails, code: MailErrorCode = error.code): MailError {
+  const { outcome, retryable, retryAfter, issues, id, receipt, provider, kind, providerCode } = error
+  const own = { outcome, retryable, retryAfter, issues, id, receipt, provider, kind, providerCode }
+  const given = Object.entries(details).filter(([, value]) => value !== undefined)
+  return new MailError(code, error.message, { ...own, ...Object.fromEntries(given) })
+}
+
 /** A refusal of options, thrown by factories at once. */
 export function configurationError(message: string): MailError {
   return new MailError('CONFIGURATION_ERROR', message, { retryable: false })

@@ -1,5 +1,5 @@
 import { MailError } from './errors.ts'
-import { receiptOf, recordOf } from './ledger/row.ts'
+import { ended, freesKey, receiptOf, recordOf } from './ledger/row.ts'
 import type { Parts } from './parts.ts'
 import { refund } from './policies/quota.ts'
 import type { MessageRecord, Receipt } from './receipt.ts'
@@ -39,20 +39,19 @@ export function messagesOf(
     },
     async cancel(id) {
       const row = await store.get(id)
-      if (!row?.accepted || (tenant !== undefined && row.tenant !== tenant)) {
+      if (!row?.accepted || row.tenant !== tenant) {
         throw new MailError('NOT_FOUND', 'There is no message with this id.')
       }
       const at = new Date(clock.now()).toISOString()
       const cancelled = await ledger.change(
         id,
         ['queued', 'scheduled'],
-        ({ work: _, ...rest }) => ({
-          ...rest,
-          status: 'cancelled',
-          lastError: { code: 'CANCELLED', reason: 'Cancelled by the application.' },
-          events: [...(rest.events ?? []), { type: 'cancelled', at }],
+        (waiting) => ({
+          // Whoever an earlier run has mailed stays mailed.
+          ...ended(waiting, 'cancelled', { code: 'CANCELLED', reason: 'Cancelled by the application.' }),
+          events: [...(waiting.events ?? []), { type: 'cancelled', at }],
         }),
-        () => ({ release: true }),
+        (changed) => ({ release: freesKey(changed) }),
       )
       if (!cancelled) {
         throw new MailError(
@@ -61,7 +60,8 @@ export function messagesOf(
           { id },
         )
       }
-      await refund(store, row.work?.taken ?? [], row.recipients.filter(({ status }) => status === 'pending').length)
+      const untouched = cancelled.recipients.filter(({ status }) => status === 'failed').length
+      await refund(store, row.work?.taken ?? [], untouched)
       return receiptOf(cancelled)
     },
   }

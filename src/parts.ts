@@ -15,6 +15,7 @@ import type { MailStore } from './stores/store.ts'
 import { fromOption, TenantContext } from './tenants/context.ts'
 import { OpenProviders } from './tenants/open-providers.ts'
 import { isTenantId, TenantRegistry } from './tenants/registry.ts'
+import { UnderWay } from './under-way.ts'
 
 /** What a mailer is made of: built once, shared by everything it does. */
 export interface Parts {
@@ -24,8 +25,8 @@ export interface Parts {
   readonly ids: Ids
   readonly retry: Required<RetryOptions>
   readonly store: MailStore
-  /** Whether `close` closes the store too. */
   readonly ledger: Ledger
+  readonly underWay: UnderWay
   readonly read: MessageReader
   readonly root: TenantContext
   readonly tenants: TenantRegistry
@@ -82,6 +83,7 @@ export function partsOf(options: MailerOptions): Parts {
       events,
       idempotencyTtl: options.idempotencyTtl ?? defaultIdempotencyTtl,
     }),
+    underWay: new UnderWay(clock),
     read: createMessageReader({
       ...(options.textFromHtml === undefined ? {} : { textFromHtml: options.textFromHtml }),
       ...(options.addresses === undefined ? {} : { addresses: options.addresses }),

@@ -1,5 +1,4 @@
 import { withCall } from './call.ts'
-import { Deadline } from './deadline.ts'
 import type { Delivery } from './delivery.ts'
 import { BulkGroup } from './dispatch/bulk.ts'
 import { failover, toRoute } from './dispatch/route.ts'
@@ -8,6 +7,7 @@ import { domainOf } from './message/address.ts'
 import { takeMessage } from './message/reader.ts'
 import { checkSendOptions, refused, type SendOptions } from './options.ts'
 import type { Parts } from './parts.ts'
+import type { Awaitable } from './stores/store.ts'
 import type { TenantContext } from './tenants/context.ts'
 
 /** Makes of a caller's message and options the delivery that goes through accept. */
@@ -20,7 +20,7 @@ export type Prepare = (
 
 /** Loose becomes strict here, once; after it nobody looks at the caller's objects again. */
 export function preparing(parts: Parts): Prepare {
-  const { clock, ids, read, state } = parts
+  const { clock, ids, read, state, underWay } = parts
   return async (input, options, kind, group) => {
     if (state.closed) throw closed()
     const checked = checkSendOptions(options, parts.timeout)
@@ -29,14 +29,17 @@ export function preparing(parts: Parts): Prepare {
     }
     // Before anything is awaited: what the caller does to its objects afterwards changes nothing (INVARIANTS P6).
     const taken = takeMessage(input, checked.tenant === undefined ? parts.root.limits : undefined)
-    const context = await contextFor(parts, checked.tenant)
-    const deadline = new Deadline(clock, checked.timeout, checked.signal)
+    const deadline = underWay.begin(checked.timeout, checked.signal)
     try {
+      const resolved = contextFor(parts, checked.tenant)
+      const context = resolved instanceof Promise ? await deadline.within(resolved) : resolved
+      if (context.mode === 'blocked') throw blocked()
       const { message, recipients } = await read(taken, {
         limits: context.limits,
         signal: deadline.signal,
         ...(context.from ? { from: context.from } : {}),
       })
+      deadline.check()
       const id = ids()
       const delivery: Delivery = {
         id,
@@ -44,7 +47,8 @@ export function preparing(parts: Parts): Prepare {
         createdAt: clock.now(),
         ...(context.tenant === undefined ? {} : { tenant: context.tenant }),
         stream: checked.stream,
-        sandbox: checked.sandbox ?? (parts.sandbox || context.mode === 'sandbox'),
+        // A call may ask for the sandbox; it cannot leave the one it is in.
+        sandbox: checked.sandbox === true || parts.sandbox || context.mode === 'sandbox',
         ...(checked.notAfter === undefined ? {} : { notAfter: checked.notAfter }),
         message,
         envelope: Object.freeze({ from: message.from.address, recipients }),
@@ -75,16 +79,16 @@ export function preparing(parts: Parts): Prepare {
   }
 }
 
-async function contextFor(parts: Parts, tenant: string | undefined): Promise<TenantContext> {
+function contextFor(parts: Parts, tenant: string | undefined): Awaitable<TenantContext> {
   if (tenant === undefined && parts.requireTenant) {
     throw new MailError(
       'TENANT_REQUIRED',
       'This mailer has tenants: name one in options.tenant, or use mailer.tenant(id).',
     )
   }
-  const context = await parts.tenants.resolve(tenant === undefined ? undefined : parts.tenantId(tenant))
-  if (context.mode === 'blocked') throw new MailError('TENANT_BLOCKED', 'The tenant is blocked from sending.')
-  return context
+  return parts.tenants.resolve(tenant === undefined ? undefined : parts.tenantId(tenant))
 }
+
+export const blocked = () => new MailError('TENANT_BLOCKED', 'The tenant is blocked from sending.')
 
 export const closed = () => new MailError('CLOSED', 'The mailer is closed; nothing was sent.', { retryable: false })

@@ -1,6 +1,7 @@
-import { Deadline } from './deadline.ts'
-import { MailError } from './errors.ts'
+import type { Deadline } from './deadline.ts'
+import { MailError, withDetails } from './errors.ts'
 import type { Parts } from './parts.ts'
+import { closed } from './prepare.ts'
 import type { Provider } from './provider.ts'
 
 /** What `verify` found, by provider name. */
@@ -16,36 +17,30 @@ export interface ProviderVerification {
 }
 
 export const verifying =
-  ({ tenants, clock, timeout }: Parts, tenant: string | undefined) =>
+  ({ tenants, openTenants, timeout, state, underWay }: Parts, tenant: string | undefined) =>
   async (): Promise<Verification> => {
-    const context = await tenants.resolve(tenant)
-    const entries = await Promise.all(
-      [...context.own].map(async ([name, provider]) => {
-        const deadline = new Deadline(clock, timeout)
-        const result = await verifyOne(name, provider, deadline)
-        deadline.end()
-        return [name, result] as const
-      }),
-    )
-    return { ok: entries.every(([, { status }]) => status !== 'failed'), providers: Object.fromEntries(entries) }
+    if (state.closed) throw closed()
+    const deadline = underWay.begin(timeout)
+    try {
+      const context = await deadline.within(Promise.resolve(tenants.resolve(tenant)))
+      const release = await openTenants.acquire(context, deadline.signal)
+      const entries = await Promise.all(
+        [...context.own].map(async ([name, provider]) => [name, await verifyOne(name, provider, deadline)] as const),
+      )
+      release()
+      return { ok: entries.every(([, { status }]) => status !== 'failed'), providers: Object.fromEntries(entries) }
+    } finally {
+      deadline.end()
+    }
   }
 
 async function verifyOne(name: string, provider: Provider, deadline: Deadline): Promise<ProviderVerification> {
   if (!provider.verify) return { status: 'unsupported' }
-  const gaveUp = new MailError('SEND_FAILED', 'The provider did not answer in time.', {
-    provider: name,
-    kind: 'timeout',
-  })
-  const { promise, reject } = Promise.withResolvers<never>()
-  deadline.signal.addEventListener('abort', () => reject(gaveUp), { once: true })
   try {
-    await Promise.race([provider.verify({ signal: deadline.signal }), promise])
+    await deadline.within((async () => provider.verify!({ signal: deadline.signal }))())
     return { status: 'ok' }
   } catch (error) {
-    const known = error instanceof MailError
-    return {
-      status: 'failed',
-      error: known ? error : new MailError('SEND_FAILED', 'The check failed.', { provider: name }),
-    }
+    const known = error instanceof MailError ? error : new MailError('SEND_FAILED', 'The check failed.')
+    return { status: 'failed', error: withDetails(known, { provider: name }) }
   }
 }

@@ -11,6 +11,9 @@ const fatal: ReadonlySet<FailureKind> = new Set(['login', 'account'])
 
 export type BreakerChange = 'open' | 'closed' | undefined
 
+/** One hand-over as the breaker knows it, from `begin` to its end. */
+export type Try = object
+
 /**
  * Keeps mail away from a provider account that does not work: five network failures in a row, or one refused login, open it
  * for 30 s. Then one message at a time probes it. Refusals of a message and throttling do not count (INVARIANTS O8).
@@ -19,7 +22,7 @@ export class Breaker {
   readonly #clock: Clock
   #failures = 0
   #openUntil: number | undefined
-  #probing = false
+  #probe: Try | undefined
 
   constructor(clock: Clock) {
     this.#clock = clock
@@ -29,38 +32,47 @@ export class Breaker {
   get wait(): number {
     if (this.#openUntil === undefined) return 0
     const left = this.#openUntil - this.#clock.monotonic()
-    return left > 0 ? left : this.#probing ? openFor : 0
+    return left > 0 ? left : this.#probe ? openFor : 0
   }
 
   /** Called before a hand-over that `wait` allowed. While open, it makes that hand-over the one probe. */
-  begin(): void {
-    if (this.#openUntil !== undefined) this.#probing = true
+  begin(): Try {
+    const mine: Try = {}
+    if (this.#openUntil !== undefined) this.#probe = mine
+    return mine
   }
 
   /** Called when a hand-over that `begin` announced never took place. */
-  withdraw(): void {
-    this.#probing = false
+  withdraw(mine: Try): void {
+    this.#ended(mine)
   }
 
-  succeeded(): BreakerChange {
+  succeeded(mine: Try): BreakerChange {
+    this.#ended(mine)
     this.#failures = 0
-    this.#probing = false
     const wasOpen = this.#openUntil !== undefined
     this.#openUntil = undefined
     return wasOpen ? 'closed' : undefined
   }
 
-  failed({ kind, outcome }: Pick<MailError, 'kind' | 'outcome'>): BreakerChange {
-    const probing = this.#probing
-    this.#probing = false
-    const counts = kind !== 'aborted' && ((kind !== undefined && sick.has(kind)) || outcome === 'unknown')
-    if (kind !== undefined && fatal.has(kind)) return this.#open()
-    if (counts) {
-      this.#failures++
-      return probing || this.#failures >= failuresToOpen ? this.#open() : undefined
+  failed(mine: Try, { kind, outcome }: Pick<MailError, 'kind' | 'outcome'>): BreakerChange {
+    if (kind === 'aborted') {
+      this.#ended(mine)
+      return undefined
     }
+    const counts = (kind !== undefined && sick.has(kind)) || outcome === 'unknown'
     // A message-level answer proves that the provider is there.
-    return kind === 'aborted' ? undefined : this.succeeded()
+    if (!counts && (kind === undefined || !fatal.has(kind))) return this.succeeded(mine)
+    const probing = this.#ended(mine)
+    if (counts) this.#failures++
+    return probing || !counts || this.#failures >= failuresToOpen ? this.#open() : undefined
+  }
+
+  /** A hand-over that began before the breaker opened may end during the probe, and is not it. */
+  #ended(mine: Try): boolean {
+    if (this.#probe !== mine) return false
+    this.#probe = undefined
+    return true
   }
 
   #open(): BreakerChange {

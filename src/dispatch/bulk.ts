@@ -1,43 +1,49 @@
+import { isDeepStrictEqual } from 'node:util'
 import type { Clock, Timer } from '../clock.ts'
 import type { Delivery } from '../delivery.ts'
-import type { HandOverResult } from '../ledger/row.ts'
 import type { Provider } from '../provider.ts'
+import type { Exchanged } from './hand-over.ts'
 
 /** How long a hand-over waits for the others of its merge. */
 const linger = 10
 
-/** Hands over several deliveries of one content in one call of the provider. */
-export type BulkCall = (
-  provider: Provider,
-  name: string,
-  deliveries: readonly Delivery[],
-) => Promise<readonly HandOverResult[]>
+/** Hands over several deliveries of one content in one call of the provider. Never rejects. */
+export type BulkCall = (provider: Provider, deliveries: readonly Delivery[]) => Promise<readonly Exchanged[]>
 
 interface Waiting {
   readonly delivery: Delivery
-  readonly resolve: (result: HandOverResult) => void
+  readonly resolve: (result: Exchanged) => void
+}
+
+interface Batch {
+  readonly list: Waiting[]
+  timer: Timer | undefined
 }
 
 /**
  * Joins the hand-overs of one merge: each recipient's message goes its own way through every policy, and those that meet
- * at the same provider within a moment leave in one native call.
+ * at the same provider within a moment leave in one native call. What a policy made different leaves alone.
  */
 export class BulkGroup {
   readonly #clock: Clock
-  readonly #waiting = new Map<string, { provider: Provider; list: Waiting[]; timer: Timer | undefined }>()
+  readonly #waiting = new Map<Provider, Batch>()
   readonly #jitter: number[] = []
 
   constructor(clock: Clock) {
     this.#clock = clock
   }
 
-  join(name: string, provider: Provider, delivery: Delivery, call: BulkCall): Promise<HandOverResult> {
+  async join(provider: Provider, delivery: Delivery, call: BulkCall): Promise<Exchanged> {
+    const batch = this.#waiting.get(provider) ?? { list: [], timer: undefined }
+    const [first] = batch.list
+    if (delivery.envelope.recipients.length !== 1 || (first && !sameContent(first.delivery, delivery))) {
+      return (await call(provider, [delivery]))[0]!
+    }
+    this.#waiting.set(provider, batch)
     return new Promise((resolve) => {
-      const batch = this.#waiting.get(name) ?? { provider, list: [], timer: undefined }
-      this.#waiting.set(name, batch)
       batch.list.push({ delivery, resolve })
-      if (batch.list.length >= provider.capabilities.bulk) this.#leave(name, call)
-      else batch.timer ??= this.#clock.setTimeout(() => this.#leave(name, call), linger)
+      if (batch.list.length >= provider.capabilities.bulk) this.#leave(provider, call)
+      else batch.timer ??= this.#clock.setTimeout(() => this.#leave(provider, call), linger)
     })
   }
 
@@ -47,17 +53,23 @@ export class BulkGroup {
     return this.#jitter[round]
   }
 
-  #leave(name: string, call: BulkCall): void {
-    const batch = this.#waiting.get(name)
-    if (!batch) return
-    this.#waiting.delete(name)
-    batch.timer?.cancel()
-    void call(
-      batch.provider,
-      name,
-      batch.list.map(({ delivery }) => delivery),
-    ).then((results) => {
-      for (const [i, { resolve }] of batch.list.entries()) resolve(results[i]!)
+  #leave(provider: Provider, call: BulkCall): void {
+    const { list, timer } = this.#waiting.get(provider)!
+    this.#waiting.delete(provider)
+    timer?.cancel()
+    const deliveries = list.map(({ delivery }) => delivery)
+    void call(provider, deliveries).then((results) => {
+      for (const [i, { resolve }] of list.entries()) resolve(results[i]!)
     })
   }
+}
+
+/** Equal but for what each recipient of a merge may have of its own. */
+function sameContent(a: Delivery, b: Delivery): boolean {
+  return a.envelope.from === b.envelope.from && isDeepStrictEqual(contentOf(a), contentOf(b))
+}
+
+function contentOf({ message }: Delivery): object {
+  const { to: _to, metadata: _metadata, headers: _headers, ...content } = message
+  return content
 }

@@ -3,6 +3,7 @@ import type { Delivery } from '../delivery.ts'
 import { type Issue, MailError } from '../errors.ts'
 import type { Provider } from '../provider.ts'
 import { uncarried } from './carry.ts'
+import { lookAt } from './route.ts'
 
 export interface Candidate {
   readonly name: string
@@ -12,13 +13,14 @@ export interface Candidate {
 }
 
 /**
- * The providers this delivery may go through, in order.
+ * The providers this delivery may go through, in order. Without `random` it only looks: no route takes a turn.
  *
  * @throws MailError `NO_PROVIDER` when nothing is configured or a name on the route is unknown.
  */
-export function candidates(delivery: Delivery, random: () => number = () => 0): readonly Candidate[] {
-  const { context, provider, route } = callOf(delivery)
-  const names = provider !== undefined ? [provider] : (route ?? context.route)?.order(delivery, random)
+export function candidates(delivery: Delivery, random?: () => number): readonly Candidate[] {
+  const { context, provider, route = context.route } = callOf(delivery)
+  const names =
+    provider !== undefined ? [provider] : route && (random ? route.order(delivery, random) : lookAt(route, delivery))
   if (!names || names.length === 0) {
     throw new MailError(
       'NO_PROVIDER',

@@ -1,9 +1,9 @@
 import { callOf } from '../call.ts'
 import type { Clock } from '../clock.ts'
-import { MailError } from '../errors.ts'
+import { type FailureKind, type MailError, withDetails } from '../errors.ts'
 import type { Entry } from '../ledger/entry.ts'
 import type { Ledger } from '../ledger/ledger.ts'
-import { errorOf, receiptOf, verdict } from '../ledger/row.ts'
+import { ended, errorOf, freesKey, receiptOf } from '../ledger/row.ts'
 import { refund } from '../policies/quota.ts'
 import type { MessageStatus, Receipt } from '../receipt.ts'
 import type { Row } from '../stores/store.ts'
@@ -21,6 +21,12 @@ const statusOfCode: Partial<Record<MailError['code'], MessageStatus>> = {
   RECIPIENT_SUPPRESSED: 'suppressed',
 }
 
+/** A queued message waits for these to be mended, although repeating the call at once would be useless. */
+const kindsToWaitFor: ReadonlySet<FailureKind> = new Set(['login', 'account', 'aborted'])
+
+/** A provider that asks for more patience than this is asked again sooner, in milliseconds. */
+const longestRetryAfter = 86_400_000
+
 /**
  * The end of a dispatch: what the message came to is written and answered, or it goes back to the queue. `failure` is why
  * the dispatch stopped, if it did not simply end.
@@ -34,16 +40,15 @@ export async function conclude(parts: ConcludeParts, entry: Entry, failure?: Mai
     return receiptOf(row)
   }
   const row = concluded(entry.row, failure)
-  const untouched = row.recipients.filter(({ status }) => status === 'failed').length
-  await refund(ledger.store, callOf(entry.delivery).taken, untouched)
-  await ledger.settle(entry, row, { release: releases.has(row.status) })
+  // Refunded only once it is certain that nobody will dispatch it again.
+  if (await ledger.settle(entry, row, { release: freesKey(row) })) {
+    const untouched = row.recipients.filter(({ status }) => status === 'failed').length
+    await refund(ledger.store, callOf(entry.delivery).taken, untouched)
+  }
   const error = errorOf(row)
   if (!error) return receiptOf(row)
   throw failure && row.status !== 'unknown' && row.status !== 'rejected' ? withFacts(error, failure) : error
 }
-
-/** After these the same key may be used again (INVARIANTS K4). */
-const releases: ReadonlySet<MessageStatus> = new Set(['failed', 'cancelled', 'expired', 'suppressed'])
 
 function laterRun(
   { clock, schedule }: ConcludeParts,
@@ -54,10 +59,13 @@ function laterRun(
   const now = clock.now()
   if (callOf(delivery).deadline.cause === 'close') return { dueAt: now, runs: row.runs }
   const pause = schedule[row.runs]
-  if (pause === undefined || (failure !== undefined && !failure.retryable)) return
-  const dueAt = now + Math.max(pause, failure?.retryAfter ?? 0)
+  if (pause === undefined || (failure !== undefined && !mayPass(failure))) return
+  const dueAt = now + Math.max(pause, Math.min(failure?.retryAfter ?? 0, longestRetryAfter))
   return row.notAfter !== undefined && dueAt >= row.notAfter ? undefined : { dueAt, runs: row.runs + 1 }
 }
+
+const mayPass = ({ code, retryable, kind }: MailError): boolean =>
+  statusOfCode[code] === undefined && (retryable || (kind !== undefined && kindsToWaitFor.has(kind)))
 
 function reopened(row: Row): Row {
   return {
@@ -71,35 +79,15 @@ function reopened(row: Row): Row {
 }
 
 function concluded(row: Row, failure: MailError | undefined): Row {
-  const reason = failure?.message
-  const recipients = row.recipients.map((recipient) =>
-    recipient.status === 'pending'
-      ? { ...recipient, status: 'failed' as const, ...(reason ? { reason } : {}) }
-      : recipient,
-  )
-  const outcome = verdict(recipients)
-  const status = outcome === 'failed' ? ((failure && statusOfCode[failure.code]) ?? outcome) : outcome
-  const { work, dueAt: _, ...rest } = row
-  const keeps = row.kind === 'queue' && (status === 'failed' || status === 'unknown')
-  return {
-    ...rest,
-    status,
-    recipients,
-    ...(failure ? { lastError: { code: failure.code, reason: failure.message } } : {}),
-    ...(keeps && work ? { work } : {}),
-  }
+  if (!failure) return ended(row, 'failed')
+  return ended(row, statusOfCode[failure.code] ?? 'failed', { code: failure.code, reason: failure.message })
 }
 
+/** The row's error, with what the last failure knew beside it. */
 function withFacts(error: MailError, failure: MailError): MailError {
-  const code = error.code === 'SEND_FAILED' ? failure.code : error.code
-  return new MailError(code, error.message, {
-    issues: failure.issues,
-    retryable: error.code === 'SEND_FAILED' ? failure.retryable : error.retryable,
-    ...(failure.retryAfter === undefined ? {} : { retryAfter: failure.retryAfter }),
-    ...(failure.kind === undefined ? {} : { kind: failure.kind }),
-    ...(error.outcome === undefined ? {} : { outcome: error.outcome }),
-    ...(error.receipt === undefined ? {} : { receipt: error.receipt }),
-    ...(failure.provider === undefined ? {} : { provider: failure.provider }),
-    ...(failure.providerCode === undefined ? {} : { providerCode: failure.providerCode }),
-  })
+  const { issues, retryable, retryAfter, kind, provider, providerCode } = failure
+  const facts = { issues, retryAfter, kind, provider, providerCode }
+  return error.code === 'SEND_FAILED'
+    ? withDetails(error, { ...facts, retryable }, failure.code)
+    : withDetails(error, facts)
 }

@@ -1,8 +1,8 @@
 import { callOf, narrow } from '../call.ts'
 import type { Clock } from '../clock.ts'
-import { abortWords, type Deadline } from '../deadline.ts'
+import type { Deadline } from '../deadline.ts'
 import type { Delivery } from '../delivery.ts'
-import { type FailureKind, MailError } from '../errors.ts'
+import { configurationError, type FailureKind, type Issue, MailError, withDetails } from '../errors.ts'
 import type { Events } from '../events.ts'
 import type { Entry } from '../ledger/entry.ts'
 import type { Ledger } from '../ledger/ledger.ts'
@@ -72,6 +72,8 @@ class Run {
   readonly #spent = new Set<string>()
   /** Monotonic moments before which a provider asked to be left alone. */
   readonly #notBefore = new Map<string, number>()
+  /** What fallbacks that were passed over could not carry. */
+  readonly #uncarried: Issue[] = []
   #lastFailure: MailError | undefined
   #limited: MailError | undefined
   handedOver = false
@@ -112,7 +114,7 @@ class Run {
     const lacks = left === this.#delivery ? issues : uncarried(provider, left, left.message.providerOptions[name])
     if (lacks.length > 0) {
       this.#spent.add(name)
-      this.#lastFailure ??= new MailError('UNSUPPORTED_FEATURE', lacks[0]!.message, { issues: lacks, provider: name })
+      this.#uncarried.push(...lacks)
       return undefined
     }
     return { ...left, attempt: { number: this.#entry.row.attempts.length + 1, provider: name } }
@@ -133,22 +135,24 @@ class Run {
 
   async #try(name: string, delivery: Delivery): Promise<void> {
     const breaker = callOf(delivery).context.breaker(name)
-    breaker.begin()
+    const probe = breaker.begin()
+    const before = this.#entry.row.attempts.length
     try {
       await this.#attempt(delivery)
+      if (this.#entry.row.attempts.length === before) throw noNext()
       this.handedOver = true
-      this.#tell(name, breaker.succeeded())
+      this.#tell(name, breaker.succeeded(probe))
     } catch (thrown) {
       if (!(thrown instanceof MailError)) {
-        breaker.withdraw()
+        breaker.withdraw(probe)
         throw thrown
       }
       if (thrown.outcome === undefined) {
-        breaker.withdraw()
+        breaker.withdraw(probe)
         this.#refused(name, thrown)
       } else {
         this.handedOver = true
-        this.#tell(name, breaker.failed(thrown), thrown)
+        this.#tell(name, breaker.failed(probe, thrown), thrown)
         this.#failed(name, thrown)
       }
     }
@@ -157,7 +161,8 @@ class Run {
   }
 
   #failed(name: string, error: MailError): void {
-    this.#lastFailure = error
+    // What may pass says more about the message's chances than what the next fallback would never take.
+    if (error.retryable || !this.#lastFailure?.retryable) this.#lastFailure = error
     if (error.kind === undefined || !kindsToRepeat.has(error.kind)) this.#spent.add(name)
     if (error.retryAfter !== undefined) this.#sleep(name, error.retryAfter)
   }
@@ -199,15 +204,17 @@ class Run {
 
   failure(): MailError {
     const error = (!this.handedOver && this.#limited) || this.#lastFailure || this.#limited
-    return error || new MailError('SEND_FAILED', 'No provider of the route took the message.')
+    const issues = this.#uncarried
+    if (error) return issues.length === 0 ? error : withDetails(error, { issues: [...error.issues, ...issues] })
+    if (issues.length === 0) return new MailError('SEND_FAILED', 'No provider of the route took the message.')
+    return new MailError('UNSUPPORTED_FEATURE', issues[0]!.message, { issues })
   }
 
   #requireTime(): void {
-    const { cause } = this.#deadline
-    if (cause === undefined) return
-    if (cause === 'timeout')
-      throw this.#limited ?? this.#lastFailure ?? new MailError('SEND_FAILED', abortWords.timeout)
-    throw new MailError('CANCELLED', abortWords[cause])
+    if (this.#deadline.cause === 'timeout' && (this.#limited || this.#lastFailure)) {
+      throw this.#limited ?? this.failure()
+    }
+    this.#deadline.check()
   }
 
   #tell(provider: string, change: BreakerChange, error?: MailError): void {
@@ -223,3 +230,8 @@ class Run {
     })
   }
 }
+
+const noNext = () =>
+  configurationError(
+    'A dispatch policy answered without calling `next`; nothing was handed over. Let it throw instead.',
+  )

@@ -9,6 +9,8 @@ export interface Route<N extends string = string> {
   readonly names: readonly N[]
   /** The order for this delivery. Each name is tried once a round. */
   order(delivery: Delivery, random: () => number): readonly N[]
+  /** An order it may answer, found without taking a turn or a chance: for checks and `plan`. Default: `order`. */
+  look?(delivery: Delivery): readonly N[]
 }
 
 /** What a route function is told beside the message. */
@@ -47,6 +49,7 @@ export function roundRobin<const N extends string>(...names: readonly N[]): Rout
       turn = (turn + 1) % turns.length
       return order
     },
+    look: () => turns[turn]!,
   }
 }
 
@@ -95,18 +98,33 @@ export function toRoute(input: RouteInput): Route {
   throw configurationError('route is a provider name, failover(…), roundRobin(…), weighted(…) or a function.')
 }
 
+/** The order of a route when nothing is to be sent by it. */
+export const lookAt = (route: Route, delivery: Delivery): readonly string[] =>
+  route.look ? route.look(delivery) : route.order(delivery, () => 0)
+
 function byFunction(choose: RouteFunction): Route {
+  const chosenFor = ({ message, tenant, stream }: Delivery): Route => {
+    const chosen = called(choose, message, tenant === undefined ? { stream } : { tenant, stream })
+    if (typeof chosen === 'string') return failover(chosen)
+    if (Array.isArray(chosen)) return failover(...checkNames('the route function', chosen as readonly string[]))
+    if (typeof (chosen as Route)?.order === 'function') return chosen as Route
+    throw configurationError('The route function must answer a provider name, a list of names, or a route.')
+  }
   return {
     kind: 'function',
     names: [],
-    order(delivery, random) {
-      const { message, tenant, stream } = delivery
-      const chosen = choose(message, tenant === undefined ? { stream } : { tenant, stream })
-      if (typeof chosen === 'string') return [chosen]
-      if (Array.isArray(chosen)) return checkNames('the route function', chosen as readonly string[])
-      if (typeof (chosen as Route)?.order === 'function') return (chosen as Route).order(delivery, random)
-      throw configurationError('The route function must answer a provider name, a list of names, or a route.')
-    },
+    order: (delivery, random) => chosenFor(delivery).order(delivery, random),
+    look: (delivery) => lookAt(chosenFor(delivery), delivery),
+  }
+}
+
+function called(choose: RouteFunction, message: MessageSnapshot, facts: RouteFacts): unknown {
+  try {
+    return choose(message, facts)
+  } catch (error) {
+    const failure = configurationError('The route function threw; nothing was handed over. See `cause`.')
+    failure.cause = error
+    throw failure
   }
 }
 

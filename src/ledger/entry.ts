@@ -1,4 +1,5 @@
 import type { Delivery } from '../delivery.ts'
+import { configurationError } from '../errors.ts'
 import type { Row } from '../stores/store.ts'
 
 /** A message this process works on: its row as last written, the fence that proves the claim, and who waits for the end. */
@@ -6,6 +7,7 @@ export class Entry {
   row: Row
   readonly fence: number
   delivery: Delivery
+  #handingOver = false
   #finished = false
   #waiting: (() => void)[] = []
 
@@ -22,6 +24,23 @@ export class Entry {
       if (status === 'pending' || status === 'failed' || (resend && status === 'unknown')) open.add(address)
     }
     return open
+  }
+
+  /**
+   * The last guard before a provider: one hand-over at a time, and only to those `open` names (INVARIANTS P2, O5).
+   *
+   * @throws MailError `CONFIGURATION_ERROR` when a policy passed the same delivery on twice.
+   */
+  beginHandOver({ envelope }: Delivery, resend: boolean): void {
+    const open = this.open(resend)
+    if (this.#finished || this.#handingOver || envelope.recipients.some(({ address }) => !open.has(address))) {
+      throw configurationError('A dispatch policy called `next` more than once; nobody was mailed again.')
+    }
+    this.#handingOver = true
+  }
+
+  endHandOver(): void {
+    this.#handingOver = false
   }
 
   /** Resolves when the work on it ends. */

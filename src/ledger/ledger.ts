@@ -15,7 +15,7 @@ import {
   settledStatuses,
 } from '../stores/store.ts'
 import { Entry } from './entry.ts'
-import { abandoned, receiptOf } from './row.ts'
+import { abandoned, freesKey, type HandOverResult, receiptOf, withLateAnswer } from './row.ts'
 
 const leaseMargin = 10_000
 
@@ -56,6 +56,15 @@ export class Ledger {
     return this.#open
   }
 
+  /** @throws MailError when this process does not work on the message. */
+  entry(id: string): Entry {
+    const entry = this.#open.get(id)
+    if (entry) return entry
+    throw new MailError('INVALID_STATE', 'This process no longer works on the message; nothing was handed over.', {
+      id,
+    })
+  }
+
   lease(timeout: number): Lease {
     return { owner: this.#owner, ms: timeout + leaseMargin }
   }
@@ -77,6 +86,7 @@ export class Ledger {
   /** Accept's last step: from here on the message is promised. */
   async accept(delivery: Delivery): Promise<Receipt> {
     const call = callOf(delivery)
+    call.deadline.check()
     const now = this.#clock.now()
     if (call.kind === 'send') return this.#write(delivery, this.#rowOf(delivery, 'dispatching'))
     const dueAt = call.sendAt ?? now
@@ -112,7 +122,12 @@ export class Ledger {
     const entry = this.#open.get(id)
     if (!entry || entry.row.accepted) return
     this.#drop(entry)
-    await this.store.settle(entry.row, entry.fence, { remove: true })
+    try {
+      await this.store.settle(entry.row, entry.fence, { remove: true })
+    } catch (error) {
+      // The caller is to hear why the message was refused; the key frees itself when the lease runs out.
+      this.warn(error, id)
+    }
   }
 
   /** Writes the row as it stands, so that what follows may happen. @throws MailError when the row is no longer ours. */
@@ -129,16 +144,47 @@ export class Ledger {
     entry.row = row
   }
 
-  /** Ends the work on a message and says so. A store that fails here changes nothing about what happened. */
-  async settle(entry: Entry, row: Row, options: SettleOptions = {}): Promise<void> {
+  /**
+   * Ends the work on a message and says so; true when the row was written. A store that fails here changes nothing about
+   * what happened, and neither does another process that holds the row by now.
+   */
+  async settle(entry: Entry, row: Row, options: SettleOptions = {}): Promise<boolean> {
     entry.row = row
+    let written: boolean | undefined
     try {
-      await this.store.settle(row, entry.fence, options)
+      written = (await this.store.settle(row, entry.fence, options)) || (await this.#correct(row))
     } catch (error) {
       this.warn(error, row.id)
     }
     this.#drop(entry)
-    if (settledStatuses.has(row.status) || row.status === 'unknown') this.#emitSettled(row)
+    if (written !== false) this.#emitSettled(row)
+    return written === true
+  }
+
+  /** Another process took the row for abandoned in the middle of the hand-over whose end is known here. */
+  async #correct(row: Row): Promise<boolean> {
+    const held = await this.store.takeover(row.id, ['unknown'], this.lease(0))
+    if (!held) return false
+    const known = held.row.attempts.length === row.attempts.length
+    await this.store.settle(known ? row : held.row, held.fence, { release: known && freesKey(row) })
+    return known
+  }
+
+  /**
+   * A provider answered hand-over `number` after it was given up. The row that says `unknown` learns the truth; nothing
+   * is ever handed over because of it.
+   */
+  async learn(entry: Entry, delivery: Delivery, number: number, late: Promise<HandOverResult>): Promise<void> {
+    const [result] = await Promise.all([late, entry.finished()])
+    try {
+      const held = await this.store.takeover(delivery.id, ['unknown', 'partial', 'queued'], this.lease(0))
+      if (!held) return
+      const row = withLateAnswer(held.row, number, delivery, result, this.#clock.now())
+      await this.store.settle(row ?? held.row, held.fence, { release: row !== undefined && freesKey(row) })
+      if (row) this.#emitSettled(row)
+    } catch (error) {
+      this.warn(error, delivery.id)
+    }
   }
 
   /** What `receipt` says is this call's own to dispatch now. */
@@ -164,10 +210,11 @@ export class Ledger {
     })
   }
 
-  /** Writes the last word on a row that was taken and never worked on. */
-  async settleHeld(held: Held, row: Row, options?: SettleOptions): Promise<void> {
-    await this.store.settle(row, held.fence, options)
-    if (settledStatuses.has(row.status) || row.status === 'unknown') this.#emitSettled(row)
+  /** Writes a row that was taken and never worked on; false when it is another's by now. */
+  async settleHeld(held: Held, row: Row, options?: SettleOptions): Promise<boolean> {
+    const written = await this.store.settle(row, held.fence, options)
+    if (written) this.#emitSettled(row)
+    return written
   }
 
   /** Makes this process the one that works on the row. */
@@ -187,14 +234,14 @@ export class Ledger {
     const held = await this.store.takeover(id, states, this.lease(0))
     if (!held) return undefined
     const row = change(held.row)
-    await this.store.settle(row, held.fence, options?.(row))
-    if (settledStatuses.has(row.status)) this.#emitSettled(row)
+    if (!(await this.store.settle(row, held.fence, options?.(row)))) return undefined
+    this.#emitSettled(row)
     return row
   }
 
   /** Gives a row whose worker vanished the state that is certain about it; true when it was ours to give. */
   async recover(id: string): Promise<boolean> {
-    const row = await this.change(id, ['dispatching'], abandoned, ({ status }) => ({ release: status === 'failed' }))
+    const row = await this.change(id, ['dispatching'], abandoned, (changed) => ({ release: freesKey(changed) }))
     return row !== undefined
   }
 
@@ -208,6 +255,7 @@ export class Ledger {
   }
 
   #emitSettled(row: Row): void {
+    if (!row.accepted || !(settledStatuses.has(row.status) || row.status === 'unknown')) return
     this.#events.emit('settled', {
       id: row.id,
       status: row.status,
@@ -242,7 +290,7 @@ export class Ledger {
       recipients: delivery.envelope.recipients.length,
       ...(row.tenant === undefined ? {} : { tenant: row.tenant }),
     })
-    if (row.status === 'sandboxed') this.#emitSettled(row)
+    this.#emitSettled(row)
     return receiptOf(row)
   }
 

@@ -88,6 +88,35 @@ export function verdict(recipients: readonly RowRecipient[]): MessageStatus {
   return 'suppressed'
 }
 
+/** After these the same key may be used again (INVARIANTS K4). */
+export const freesKey = ({ status }: Row): boolean => freeing.has(status)
+
+const freeing: ReadonlySet<MessageStatus> = new Set(['failed', 'cancelled', 'expired', 'suppressed'])
+
+/**
+ * The last word on a message: whoever is still pending counts as failed, and what happened to the others decides.
+ * `nobody` is the status when not one was mailed or refused.
+ */
+export function ended(row: Row, nobody: MessageStatus, error?: { code: string; reason: string }): Row {
+  const recipients = row.recipients.map(
+    (recipient): RowRecipient =>
+      recipient.status === 'pending'
+        ? { ...recipient, status: 'failed', ...(error ? { reason: error.reason } : {}) }
+        : recipient,
+  )
+  const outcome = verdict(recipients)
+  const status = outcome === 'failed' ? nobody : outcome
+  const { work, dueAt: _, ...rest } = row
+  const keeps = row.kind === 'queue' && (status === 'failed' || status === 'unknown')
+  return {
+    ...rest,
+    status,
+    recipients,
+    ...(error ? { lastError: error } : {}),
+    ...(keeps && work ? { work } : {}),
+  }
+}
+
 /**
  * What is certain of a row whose worker vanished (INVARIANTS D1): an attempt without an outcome may have been sent; a
  * direct send without one was not, and nobody will repeat it; a queued message goes back to the queue.
@@ -96,9 +125,8 @@ export function abandoned(row: Row): Row {
   const last = row.attempts.at(-1)
   if (last && last.outcome === undefined) {
     const reason = 'The process ended during the hand-over.'
-    return {
+    const known: Row = {
       ...row,
-      status: 'unknown',
       attempts: [...row.attempts.slice(0, -1), { ...last, outcome: 'unknown', evidence: reason }],
       recipients: row.recipients.map((recipient) =>
         recipient.status === 'pending' || recipient.status === 'failed'
@@ -106,10 +134,49 @@ export function abandoned(row: Row): Row {
           : recipient,
       ),
     }
+    return row.work?.onUnknown === 'resend' ? { ...known, status: 'queued' } : ended(known, 'failed')
   }
   if (row.kind === 'queue') return { ...row, status: 'queued' }
-  const lastError = { code: 'SEND_FAILED', reason: 'The process ended before a hand-over.' }
-  return { ...row, status: 'failed', lastError }
+  return ended(row, 'failed', { code: 'SEND_FAILED', reason: 'The process ended before the next hand-over.' })
+}
+
+/**
+ * The row of a message whose provider answered hand-over `number` after it was given up; undefined when that teaches
+ * nothing. What certainly was not taken then counts only if nothing was handed over since.
+ */
+export function withLateAnswer(row: Row, number: number, delivery: Delivery, result: HandOverResult, now: number) {
+  const inEnvelope = new Set(delivery.envelope.recipients.map(({ address }) => address))
+  const attempt = row.attempts[number - 1]
+  if (!attempt) return undefined
+  const since = row.attempts.length > number
+  const told = withResult({ ...row, attempts: [attempt] }, delivery, result, 0, now)
+  const learnt = new Set<string>()
+  const recipients = row.recipients.map((recipient, i) => {
+    const { status } = told.recipients[i]!
+    if (recipient.status !== 'unknown' || !inEnvelope.has(recipient.address)) return recipient
+    if (status === 'unknown' || (since && status !== 'sent')) return recipient
+    learnt.add(recipient.address)
+    return told.recipients[i]!
+  })
+  if (learnt.size === 0) return undefined
+  const { outcome, evidence } = told.attempts[0]!
+  const event: TimelineEvent = {
+    type: 'late_answer',
+    at: new Date(now).toISOString(),
+    provider: attempt.provider,
+    ...(outcome === undefined ? {} : { outcome }),
+    ...(evidence === undefined ? {} : { reason: evidence }),
+  }
+  const { provider, providerMessageId, sentAt } = told
+  const known: Row = {
+    ...row,
+    recipients,
+    events: [...(row.events ?? []), event],
+    ...(provider === undefined ? {} : { provider }),
+    ...(providerMessageId === undefined ? {} : { providerMessageId }),
+    ...(sentAt === undefined ? {} : { sentAt }),
+  }
+  return row.status === 'queued' ? known : ended(known, 'failed')
 }
 
 export function receiptOf(row: Row, replayed = false): Receipt {

@@ -3,7 +3,7 @@ import type { Ledger } from '../ledger/ledger.ts'
 import { withRecipients } from '../ledger/row.ts'
 import type { Policy } from './policy.ts'
 import { refund } from './quota.ts'
-import { rowsOf, suppressedOf, withoutSuppressed } from './suppression.ts'
+import { nobodyLeft, rowsOf, suppressedOf, withoutSuppressed } from './suppression.ts'
 
 /** Suppression again, last thing before the provider (INVARIANTS P3): a complaint may have come in while the message waited. */
 export const lateSuppression =
@@ -22,5 +22,8 @@ export const lateSuppression =
       )
       await refund(ledger.store, taken, rows.length)
     }
-    return next(withoutSuppressed(delivery, hits))
+    const left = withoutSuppressed(delivery, hits)
+    // In a later round the others of To may have been mailed already.
+    if (left.envelope.recipients.length === 0) throw nobodyLeft(hits)
+    return next(left)
   }

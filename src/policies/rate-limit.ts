@@ -18,8 +18,9 @@ export const rateLimit =
     try {
       return await next(delivery)
     } catch (error) {
-      if ((error as { outcome?: unknown }).outcome === 'failed')
-        await refund(store, [{ key, windows, at: take.at }], cost)
+      const { outcome } = error as { outcome?: unknown }
+      // Without an outcome nothing was handed over: it expired, or the last look at suppressions stopped it.
+      if (outcome === undefined || outcome === 'failed') await refund(store, [{ key, windows, at: take.at }], cost)
       throw error
     }
   }

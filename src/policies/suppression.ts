@@ -41,13 +41,15 @@ export async function suppressedOf(
 /** @throws MailError `RECIPIENT_SUPPRESSED` when no `to` is left. */
 export function withoutSuppressed(delivery: Delivery, hits: ReadonlyMap<string, StoredSuppression>): Delivery {
   const left = narrow(delivery, ({ address }) => !hits.has(address), true)
-  if (left.message.to.length === 0) {
-    const reasons = [...new Set([...hits.values()].map(({ reason }) => reason))].join(', ')
-    throw new MailError('RECIPIENT_SUPPRESSED', `Every \`to\` is suppressed (${reasons}); nobody is mailed.`, {
-      issues: [{ path: 'to', code: 'suppressed', message: `Suppressed: ${reasons}.` }],
-    })
-  }
+  if (left.message.to.length === 0) throw nobodyLeft(hits)
   return left
+}
+
+export function nobodyLeft(hits: ReadonlyMap<string, StoredSuppression>): MailError {
+  const reasons = [...new Set([...hits.values()].map(({ reason }) => reason))].join(', ')
+  return new MailError('RECIPIENT_SUPPRESSED', `Every \`to\` is suppressed (${reasons}); nobody is mailed.`, {
+    issues: [{ path: 'to', code: 'suppressed', message: `Suppressed: ${reasons}.` }],
+  })
 }
 
 export function rowsOf(delivery: Delivery, hits: ReadonlyMap<string, StoredSuppression>): RowRecipient[] {

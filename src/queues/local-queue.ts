@@ -8,6 +8,8 @@ export interface LocalQueueParts {
   readonly clock: Clock
   /** Brings one taken row to its end; never rejects. */
   readonly run: (held: Held) => Promise<void>
+  /** Leaves a taken row to whoever takes it next; never rejects. */
+  readonly giveBack: (held: Held) => Promise<void>
   readonly concurrency: number
   /** Milliseconds a row is leased for. */
   readonly timeout: number
@@ -41,10 +43,12 @@ export class LocalQueue {
     else if (!this.#stopped) this.#pumped = this.#pump()
   }
 
-  /** Takes nothing more. What is under way goes on. */
-  stop(): void {
+  /** Takes nothing more and gives back what was not begun; resolves when what is under way has ended. */
+  async stop(): Promise<void> {
     this.#stopped = true
     this.#timer?.cancel()
+    await this.#pumped
+    await this.#gate?.onIdle()
   }
 
   /** Waits until nothing is due or under way, at most `ms`. */
@@ -80,13 +84,14 @@ export class LocalQueue {
   }
 
   async #fill(gate: PQueue): Promise<void> {
-    const { ledger, timeout, concurrency, run } = this.#parts
+    const { ledger, timeout, concurrency, run, giveBack } = this.#parts
     for (;;) {
       const room = 2 * concurrency - gate.size - gate.pending
       if (room <= 0 || this.#stopped) return
       const { held, next } = await ledger.store.due(room, ledger.lease(2 * timeout))
       for (const one of held) {
         void gate.add(async () => {
+          if (this.#stopped) return giveBack(one)
           await run(one)
           this.wake()
         })

@@ -1,12 +1,14 @@
 import { type Call, withCall } from '../call.ts'
-import { Deadline } from '../deadline.ts'
+import type { Deadline } from '../deadline.ts'
 import type { Delivery } from '../delivery.ts'
 import { failover } from '../dispatch/route.ts'
-import { MailError } from '../errors.ts'
+import { configurationError, MailError } from '../errors.ts'
 import type { Entry } from '../ledger/entry.ts'
-import { abandoned } from '../ledger/row.ts'
+import { abandoned, ended, freesKey } from '../ledger/row.ts'
 import { mailboxKey } from '../message/address.ts'
 import type { Parts } from '../parts.ts'
+import { refund } from '../policies/quota.ts'
+import { blocked, closed } from '../prepare.ts'
 import type { Receipt } from '../receipt.ts'
 import type { Held, QueuedWork, Row } from '../stores/store.ts'
 import type { TenantContext } from '../tenants/context.ts'
@@ -24,7 +26,8 @@ export interface QueueWork {
   wake(): void
   /** Goes on until nothing is due any more, at most `ms`. */
   drain(ms: number): Promise<void>
-  stop(): void
+  /** Takes nothing more; resolves when what is under way has ended. */
+  stop(): Promise<void>
 }
 
 const whenTenantsFail = 60_000
@@ -42,11 +45,20 @@ export function queueWork(parts: Parts, finish: (entry: Entry) => Promise<Receip
       if (!(error instanceof MailError) || error.receipt === undefined) ledger.warn(error, held.row.id)
     }
   }
+  const giveBack = async (held: Held): Promise<void> => {
+    const row = held.row.status === 'dispatching' ? abandoned(held.row) : held.row
+    await settleHeld(parts, held, row).catch((error) => ledger.warn(error, row.id))
+  }
   const work: QueueWork['work'] = ({ concurrency = parts.concurrency } = {}) => {
+    if (!(Number.isInteger(concurrency) && concurrency > 0)) {
+      throw configurationError('work: concurrency must be a whole number from 1.')
+    }
+    if (parts.state.closed) throw closed()
     local ??= new LocalQueue({
       ledger,
       clock,
       run,
+      giveBack,
       concurrency,
       timeout: parts.timeout,
       holdsProcess: store.guarantees.durability === 'none',
@@ -55,7 +67,7 @@ export function queueWork(parts: Parts, finish: (entry: Entry) => Promise<Receip
     started.wake()
     return {
       stop() {
-        started.stop()
+        void started.stop()
         if (local === started) local = undefined
       },
     }
@@ -70,39 +82,50 @@ export function queueWork(parts: Parts, finish: (entry: Entry) => Promise<Receip
       else if (parts.work && !parts.state.closed) work()
     },
     drain: (ms) => local?.drain(ms) ?? Promise.resolve(),
-    stop() {
-      local?.stop()
+    async stop() {
+      const stopped = local?.stop()
       local = undefined
+      await stopped
     },
   }
 }
 
+/** Writes a row that was taken and is not worked on; one nobody will dispatch again gives its quota back. */
+async function settleHeld({ ledger, store }: Parts, held: Held, row: Row): Promise<void> {
+  if (!(await ledger.settleHeld(held, row, { release: freesKey(row), remove: !row.accepted }))) return
+  if (!freesKey(row)) return
+  const untouched = row.recipients.filter(({ status }) => status === 'failed').length
+  await refund(store, held.row.work?.taken ?? [], untouched)
+}
+
 async function runHeld(parts: Parts, held: Held, finish: (entry: Entry) => Promise<Receipt>): Promise<void> {
-  const { ledger, tenants, clock } = parts
+  const { ledger, clock, underWay } = parts
   const row = held.row.status === 'dispatching' ? abandoned(held.row) : held.row
   const { work } = row
-  if (row.status === 'unknown' || row.status === 'failed' || !work) {
-    await ledger.settleHeld(held, row, { release: row.status === 'failed' })
-    return
-  }
-  let context: TenantContext
+  if ((row.status !== 'queued' && row.status !== 'scheduled') || !work) return settleHeld(parts, held, row)
+  const deadline = underWay.begin(work.timeout)
   try {
-    context = await tenants.resolve(row.tenant)
-    if (context.mode === 'blocked') throw new MailError('TENANT_BLOCKED', 'The tenant is blocked from sending.')
-  } catch (error) {
-    const failure =
-      error instanceof MailError ? error : new MailError('CONFIGURATION_ERROR', 'The tenant has no valid config.')
-    const lastError = { code: failure.code, reason: failure.message }
-    if (failure.retryable) {
-      await ledger.settleHeld(held, { ...row, status: 'queued', dueAt: clock.now() + whenTenantsFail, lastError })
-    } else await ledger.settleHeld(held, { ...row, status: 'failed', lastError }, { release: true })
-    return
-  }
-  const deadline = new Deadline(clock, work.timeout)
-  try {
-    await finish(ledger.adopt({ row, fence: held.fence }, deliveryOf(row, work, context, deadline)))
+    const context = await contextOf(parts, row, deadline)
+    if (context instanceof MailError) {
+      const lastError = { code: context.code, reason: context.message }
+      const later: Row = { ...row, status: 'queued', dueAt: clock.now() + whenTenantsFail, lastError }
+      return await settleHeld(parts, held, context.retryable ? later : ended(row, 'failed', lastError))
+    }
+    const entry = ledger.adopt({ row, fence: held.fence }, deliveryOf(row, work, context, deadline))
+    await finish(entry)
   } finally {
     deadline.end()
+  }
+}
+
+/** The tenant as it is now, or why there is none to send for. */
+async function contextOf({ tenants }: Parts, row: Row, deadline: Deadline): Promise<TenantContext | MailError> {
+  try {
+    const context = await deadline.within(Promise.resolve(tenants.resolve(row.tenant)))
+    return context.mode === 'blocked' ? blocked() : context
+  } catch (error) {
+    if (deadline.cause !== undefined) return new MailError('SEND_FAILED', 'The tenant’s config did not come in time.')
+    return error instanceof MailError ? error : configurationError('The tenant has no valid config.')
   }
 }
 

@@ -7,9 +7,10 @@ const timeout = 2_000
 /**
  * The one wrapper around every store (INVARIANTS S1): each verb has 2 s, and whatever goes wrong inside is a
  * `STORE_UNAVAILABLE` without the driver's words. An answer that says nothing, where silence would let mail through, is a
- * failure too. A verb that answers at once stays synchronous and costs no timer.
+ * failure too. After `close` every verb throws `CLOSED`. A verb that answers at once stays synchronous and costs no timer.
  */
 export function checkedStore(store: MailStore, clock: Clock): MailStore {
+  let closed = false
   const checked =
     <A extends readonly unknown[], T>(
       verb: string,
@@ -17,6 +18,8 @@ export function checkedStore(store: MailStore, clock: Clock): MailStore {
       isAnswer: (answer: NoInfer<T>, args: NoInfer<A>) => boolean = () => true,
     ) =>
     (...args: A): Awaitable<T> => {
+      // A straggler must not accept or hand over anything once `close` has said what became of everything.
+      if (closed && verb !== 'close') throw new MailError('CLOSED', 'The mailer is closed.', { retryable: false })
       const read = (answer: T): T => {
         if (!isAnswer(answer, args)) throw unavailable(verb, 'gave no usable answer')
         return answer
@@ -58,7 +61,10 @@ export function checkedStore(store: MailStore, clock: Clock): MailStore {
       read: checked('counters.read', (keys) => store.counters.read(keys), isList),
     },
     once: checked('once', (id, ttl) => store.once(id, ttl), isBoolean),
-    close: checked('close', () => store.close()),
+    close: checked('close', () => {
+      closed = true
+      return store.close()
+    }),
   }
 }
 
@@ -94,7 +100,7 @@ const unavailable = (verb: string, why: string) =>
   new MailError('STORE_UNAVAILABLE', `The store ${why} at ${verb}; nothing is assumed. Check the store and retry.`)
 
 /** An error code or class name, never the driver's words: those may hold keys and addresses. */
-function nameOf(error: unknown): string {
+export function nameOf(error: unknown): string {
   try {
     const { code, name } = error as { code?: unknown; name?: unknown }
     if (typeof code === 'string' && /^[A-Z0-9_]{1,40}$/.test(code)) return code

@@ -1,8 +1,9 @@
+import type { Provider } from '../provider.ts'
 import type { TenantContext } from './context.ts'
 
-interface Opened {
-  inFlight: number
-  retired: boolean
+interface Waiting {
+  readonly context: TenantContext
+  readonly wake: () => void
 }
 
 /**
@@ -11,9 +12,12 @@ interface Opened {
  */
 export class OpenProviders {
   readonly #cap: number
-  /** Least recently used first. */
-  readonly #opened = new Map<TenantContext, Opened>()
-  readonly #waiting: (() => void)[] = []
+  /** Hand-overs in flight, least recently used first. */
+  readonly #inFlight = new Map<TenantContext, number>()
+  /** Replaced: a message that still belongs to one opens it for itself only. */
+  readonly #retired = new WeakSet<TenantContext>()
+  /** In the order they came. */
+  readonly #waiting = new Set<Waiting>()
   readonly #closing = new Set<Promise<unknown>>()
 
   constructor(cap: number) {
@@ -23,58 +27,74 @@ export class OpenProviders {
   /** Call the answer when the hand-over is over. Waits while `cap` other tenants are busy, until `signal` aborts. */
   async acquire(context: TenantContext, signal: AbortSignal): Promise<() => void> {
     if (context.own.size === 0) return () => undefined
-    while (!this.#opened.has(context) && this.#opened.size >= this.#cap && !signal.aborted) {
-      const idle = [...this.#opened].find(([, { inFlight }]) => inFlight === 0)?.[0]
+    while (!this.#inFlight.has(context) && this.#inFlight.size >= this.#cap && !signal.aborted) {
+      const idle = [...this.#inFlight].find(([, count]) => count === 0)?.[0]
       if (idle) await this.#close(idle)
-      else await this.#turn(signal)
+      else await this.#turn(context, signal)
     }
-    const opened = this.#opened.get(context) ?? { inFlight: 0, retired: false }
-    opened.inFlight++
-    this.#opened.delete(context)
-    this.#opened.set(context, opened)
-    return () => this.#release(context, opened)
+    const first = !this.#inFlight.has(context)
+    const count = this.#inFlight.get(context) ?? 0
+    this.#inFlight.delete(context)
+    this.#inFlight.set(context, count + 1)
+    if (first) this.#wake((waiting) => waiting.context === context)
+    return () => this.#release(context)
   }
 
   /** Closes a replaced tenant's providers as soon as nothing is in flight through them. */
   retire(context: TenantContext): void {
-    const opened = this.#opened.get(context)
-    if (!opened) return
-    opened.retired = true
-    if (opened.inFlight === 0) void this.#close(context)
+    this.#retired.add(context)
+    if (this.#inFlight.get(context) === 0) void this.#close(context)
   }
 
   /** Closes all; running hand-overs finish. */
   async close(): Promise<void> {
-    await Promise.all([...this.#opened.keys()].map((context) => this.#close(context)))
+    await Promise.all([...this.#inFlight.keys()].map((context) => this.#close(context)))
     await Promise.all(this.#closing)
   }
 
-  #release(context: TenantContext, opened: Opened): void {
-    opened.inFlight--
-    if (opened.inFlight > 0) return
-    if (opened.retired && this.#opened.get(context) === opened) void this.#close(context)
-    this.#waiting.shift()?.()
+  #release(context: TenantContext): void {
+    const count = this.#inFlight.get(context)
+    // Absent when `close` did not wait for it.
+    if (count === undefined) return
+    this.#inFlight.set(context, count - 1)
+    if (count > 1) return
+    if (this.#retired.has(context)) void this.#close(context)
+    else this.#wakeOne()
   }
 
   async #close(context: TenantContext): Promise<void> {
-    this.#opened.delete(context)
-    const closing = Promise.allSettled([...context.own.values()].map((provider) => provider.close?.()))
+    this.#inFlight.delete(context)
+    const closing = closeAll(context.own.values())
     this.#closing.add(closing)
     await closing
     this.#closing.delete(closing)
-    this.#waiting.shift()?.()
+    this.#wakeOne()
   }
 
-  #turn(signal: AbortSignal): Promise<void> {
+  #wakeOne(): void {
+    const [next] = this.#waiting
+    next?.wake()
+  }
+
+  #wake(wanted: (waiting: Waiting) => boolean): void {
+    for (const waiting of this.#waiting) if (wanted(waiting)) waiting.wake()
+  }
+
+  #turn(context: TenantContext, signal: AbortSignal): Promise<void> {
     return new Promise((resolve) => {
-      const done = () => {
-        signal.removeEventListener('abort', done)
-        const at = this.#waiting.indexOf(done)
-        if (at >= 0) this.#waiting.splice(at, 1)
+      const wake = () => {
+        signal.removeEventListener('abort', wake)
+        this.#waiting.delete(waiting)
         resolve()
       }
-      this.#waiting.push(done)
-      signal.addEventListener('abort', done, { once: true })
+      const waiting: Waiting = { context, wake }
+      this.#waiting.add(waiting)
+      signal.addEventListener('abort', wake, { once: true })
     })
   }
+}
+
+/** Closes providers whatever they do about it; resolves when all have answered. */
+export async function closeAll(providers: Iterable<Provider>): Promise<void> {
+  await Promise.allSettled([...providers].map(async (provider) => provider.close?.()))
 }

@@ -9,6 +9,8 @@ export type Tenants = Readonly<Record<string, TenantConfig>> | ((id: string) => 
 
 const cachedFor = 60_000
 const mostCached = 10_000
+/** How long the `tenants` function may take, in milliseconds. */
+const longestAsk = 10_000
 
 interface Cached {
   readonly context: TenantContext
@@ -41,11 +43,12 @@ export class TenantRegistry {
     if (id === undefined) return this.#parts.root
     const cached = this.#cached.get(id)
     if (cached && cached.until > this.#parts.clock.monotonic()) return cached.context
-    let asking = this.#asking.get(id)
-    if (!asking) {
-      asking = this.#ask(id, cached).finally(() => this.#asking.delete(id))
-      this.#asking.set(id, asking)
-    }
+    const before = this.#asking.get(id)
+    if (before) return before
+    const asking: Promise<TenantContext> = this.#ask(id, () => this.#asking.get(id) === asking).finally(() => {
+      if (this.#asking.get(id) === asking) this.#asking.delete(id)
+    })
+    this.#asking.set(id, asking)
     return asking
   }
 
@@ -53,10 +56,14 @@ export class TenantRegistry {
   invalidate(id: string): void {
     const cached = this.#cached.get(id)
     if (cached) this.#cached.set(id, { ...cached, until: Number.NEGATIVE_INFINITY })
+    // Whoever is being asked now may still answer what was true before.
+    this.#asking.delete(id)
   }
 
-  async #ask(id: string, before: Cached | undefined): Promise<TenantContext> {
+  async #ask(id: string, isCurrent: () => boolean): Promise<TenantContext> {
     const config = await this.#config(id)
+    if (!isCurrent()) return this.resolve(id)
+    const before = this.#cached.get(id)
     if (config === undefined) {
       if (before) this.#drop(id, before)
       throw notFound()
@@ -78,11 +85,15 @@ export class TenantRegistry {
     const { tenants } = this.#parts
     if (tenants === undefined) throw notFound()
     if (typeof tenants !== 'function') return Object.hasOwn(tenants, id) ? tenants[id] : undefined
+    const { promise: late, reject } = Promise.withResolvers<never>()
+    const timer = this.#parts.clock.setTimeout(() => reject(new Error('late')), longestAsk)
     try {
-      return await tenants(id)
+      return await Promise.race([tenants(id), late])
     } catch (error) {
       if (error instanceof MailError) throw error
       throw new MailError('STORE_UNAVAILABLE', 'The `tenants` function failed; nothing was sent. Check it and retry.')
+    } finally {
+      timer.cancel()
     }
   }
 
