@@ -1,7 +1,8 @@
+import { types } from 'node:util'
 import { MailError } from './errors.ts'
 import { hashKey } from './message/fingerprint.ts'
 import type { Message } from './message/message.ts'
-import { refused, type SendOptions } from './options.ts'
+import { refused, type SendOptions, takeOptions } from './options.ts'
 import type { Receipt } from './receipt.ts'
 
 export type BatchItem<M = Message, N extends string = string> =
@@ -53,6 +54,8 @@ export interface BatchParts {
 }
 
 const mostConcurrency = 10_000
+/** However high `limits.batch` is. */
+const mostItems = 1_000_000
 
 /**
  * Sends whatever the source yields, `concurrency` at a time, and yields results as they come. Items are pulled only as
@@ -61,10 +64,11 @@ const mostConcurrency = 10_000
 export async function* streamBatch(
   parts: BatchParts,
   items: Iterable<unknown> | AsyncIterable<unknown>,
-  batch: LooseBatch = {},
+  batch: unknown = {},
 ): AsyncGenerator<BatchItemResult, void, undefined> {
   const { concurrency = 10, mode = 'send', options = {}, defaults } = checkBatch(batch)
   const source = iteratorOf(items)
+  let exhausted = false
   const { default: PQueue } = await import('p-queue')
   const gate = new PQueue({ concurrency })
   const ready: BatchItemResult[] = []
@@ -88,11 +92,13 @@ export async function* streamBatch(
         while (!stopped && underWay + ready.length >= 2 * concurrency) await change.promise
         if (stopped) return
         const next = await source.next()
-        if (next.done || stopped) return
+        exhausted = next.done === true
+        if (exhausted || stopped) return
         underWay++
         void gate.add(() => one(index, next.value))
       }
     } catch (error) {
+      exhausted = true
       sourceFailure = new MailError('VALIDATION_ERROR', 'The source of the batch threw; items before it were handled.')
       sourceFailure.cause = error
     } finally {
@@ -118,31 +124,55 @@ export async function* streamBatch(
   } finally {
     stopped = true
     changed()
-    Promise.resolve(source.return?.()).catch(() => undefined)
-    await gate.onIdle()
+    gate.clear()
     // A source that never answers must not hold the consumer that left.
+    if (!exhausted) leave(source)
+    await gate.onIdle()
     void feeding
+  }
+}
+
+function leave(source: Iterator<unknown> | AsyncIterator<unknown>): void {
+  try {
+    Promise.resolve(source.return?.()).catch(() => undefined)
+  } catch {
+    // The consumer has left; there is nobody to tell.
   }
 }
 
 /** Sends an array and answers every result, in order. @throws MailError for a malformed call only. */
 export async function sendBatch(
   parts: BatchParts,
-  items: readonly unknown[],
-  batch: LooseBatch,
-  limit: number,
+  items: unknown,
+  batch: unknown,
+  limitFor: (options: SendOptions | undefined) => Promise<number>,
 ): Promise<BatchResult> {
-  if (!Array.isArray(items)) throw refused('items', 'Must be an array; streamBatch takes any iterable.')
-  if (items.length > limit) {
-    throw refused(
-      'items',
-      `Holds ${items.length} messages; at most ${limit} (limits.batch) are allowed. Use streamBatch.`,
-    )
-  }
-  const results = new Array<BatchItemResult>(items.length)
-  for await (const result of streamBatch(parts, items, batch)) results[result.index] = result
+  const own = copyList(items)
+  const checked = checkBatch(batch)
+  const limit = await limitFor(checked.options)
+  if (own.length > limit) throw tooMany(own.length, `${limit} (limits.batch)`)
+  const results = new Array<BatchItemResult>(own.length)
+  for await (const result of streamBatch(parts, own, checked)) results[result.index] = result
   return tally(results)
 }
+
+/** Before anything is awaited, so that what the caller does to the array afterwards changes nothing. */
+function copyList(items: unknown): unknown[] {
+  if (!Array.isArray(items)) throw refused('items', 'Must be an array; streamBatch takes any iterable.')
+  const { length } = items
+  if (length > mostItems) throw tooMany(length, String(mostItems))
+  const own: unknown[] = []
+  for (let i = 0; i < length; i++) {
+    const item: unknown = items[i]
+    // It will be refused as no message; until then nobody else listens to it.
+    if (types.isPromise(item)) item.catch(() => undefined)
+    own.push(item)
+  }
+  return own
+}
+
+const tooMany = (count: number, most: string) =>
+  refused('items', `Holds ${count} messages; at most ${most} are allowed. Use streamBatch.`)
 
 export function tally(results: readonly BatchItemResult[]): BatchResult {
   const counts = { sent: 0, partial: 0, queued: 0, sandboxed: 0, suppressed: 0, unknown: 0, failed: 0 }
@@ -180,7 +210,7 @@ export async function resultOf(index: number, call: () => Promise<Receipt>): Pro
     return { index, receipt: await call() }
   } catch (error) {
     if (error instanceof MailError) return { index, error }
-    return { index, error: new MailError('VALIDATION_ERROR', 'The item threw while it was read; pass plain data.') }
+    return { index, error: refused('message', 'Threw while it was read; pass plain data.') }
   }
 }
 
@@ -191,15 +221,44 @@ function dispatchItem(
   options: SendOptions,
   defaults: object | undefined,
 ): Promise<Receipt> {
+  const { message, options: own } = partsOf(item)
+  const key = own.idempotencyKey ?? derivedKey(options.idempotencyKey, String(index))
+  return send(withDefaults(message, defaults), {
+    ...options,
+    ...own,
+    ...(key === undefined ? {} : { idempotencyKey: key }),
+  })
+}
+
+/** An item is a message, or a message with options of its own. */
+function partsOf(item: unknown): { readonly message: unknown; readonly options: SendOptions } {
   const wrapped =
     typeof item === 'object' && item !== null && Object.hasOwn(item, 'message') && !Object.hasOwn(item, 'to')
-  const { message, options: own } = wrapped ? (item as { message: unknown; options?: SendOptions }) : { message: item }
-  const filled =
-    defaults && typeof message === 'object' && message !== null && !Array.isArray(message)
-      ? { ...defaults, ...message }
-      : message
-  const key = own?.idempotencyKey ?? derivedKey(options.idempotencyKey, String(index))
-  return send(filled, { ...options, ...own, ...(key === undefined ? {} : { idempotencyKey: key }) })
+  if (!wrapped) return { message: item, options: {} }
+  if (Object.keys(item).some((name) => name !== 'message' && name !== 'options')) {
+    throw refused('item', 'Is a message, or { message, options }.')
+  }
+  const { message, options } = item as { message: unknown; options?: unknown }
+  const own = takeOptions(options)
+  for (const name of ['tenant', 'signal'] as const) {
+    if (name in own) throw refused(`options.${name}`, 'Is for the whole batch; an item cannot have its own.')
+  }
+  return { message, options: own }
+}
+
+/** What is no plain object is passed on as it is, to be refused. A field that is undefined counts as absent. */
+function withDefaults(message: unknown, defaults: object | undefined): unknown {
+  if (!defaults || typeof message !== 'object' || message === null) return message
+  const prototype: unknown = Object.getPrototypeOf(message)
+  if (prototype !== null && Object.getPrototypeOf(prototype) !== null) return message
+  const filled: Record<string, unknown> = { ...defaults }
+  for (const name of Object.keys(message)) {
+    const value = (message as Record<string, unknown>)[name]
+    if (value !== undefined || !Object.hasOwn(defaults, name)) {
+      Object.defineProperty(filled, name, { value, enumerable: true, configurable: true, writable: true })
+    }
+  }
+  return filled
 }
 
 /** A key for one part of a call that has a key. */
@@ -207,23 +266,47 @@ export function derivedKey(key: string | undefined, part: string): string | unde
   return key === undefined ? undefined : `part_${hashKey('part', key, part)}`
 }
 
-function checkBatch(batch: LooseBatch): LooseBatch {
+/** The options of a batch, each read once. @throws MailError `VALIDATION_ERROR`. */
+function checkBatch(batch: unknown = {}): LooseBatch {
   if (typeof batch !== 'object' || batch === null) throw refused('batch', 'Must be an object of options.')
-  const { concurrency, mode, defaults, ...rest } = batch
-  const unknown = Object.keys(rest).find((name) => name !== 'options')
-  if (unknown !== undefined) throw refused('batch', 'Takes defaults, options, concurrency and mode only.')
+  let taken: Record<string, unknown>
+  try {
+    taken = { ...batch }
+  } catch {
+    throw refused('batch', 'Threw while it was read; pass plain data.')
+  }
+  const { concurrency, mode, defaults, options, ...rest } = taken
+  if (Object.keys(rest).length > 0) throw refused('batch', 'Takes defaults, options, concurrency and mode only.')
   if (
     concurrency !== undefined &&
-    !(Number.isInteger(concurrency) && concurrency > 0 && concurrency <= mostConcurrency)
+    !(
+      typeof concurrency === 'number' &&
+      Number.isInteger(concurrency) &&
+      concurrency > 0 &&
+      concurrency <= mostConcurrency
+    )
   ) {
     throw refused('batch.concurrency', `Must be a whole number from 1 to ${mostConcurrency}.`)
   }
   if (mode !== undefined && mode !== 'send' && mode !== 'enqueue')
     throw refused('batch.mode', "Must be 'send' or 'enqueue'.")
-  if (defaults !== undefined && (typeof defaults !== 'object' || defaults === null)) {
+  return {
+    options: takeOptions(options),
+    ...(concurrency === undefined ? {} : { concurrency }),
+    ...(mode === undefined ? {} : { mode }),
+    ...(defaults === undefined ? {} : { defaults: takeDefaults(defaults) }),
+  }
+}
+
+function takeDefaults(defaults: unknown): object {
+  if (typeof defaults !== 'object' || defaults === null || Array.isArray(defaults)) {
     throw refused('batch.defaults', 'Must be an object of message fields.')
   }
-  return batch
+  try {
+    return { ...defaults }
+  } catch {
+    throw refused('batch.defaults', 'Threw while it was read; pass plain data.')
+  }
 }
 
 function iteratorOf(items: Iterable<unknown> | AsyncIterable<unknown>): Iterator<unknown> | AsyncIterator<unknown> {

@@ -34,7 +34,7 @@ export interface Call {
 type Called = Delivery & { readonly [call]?: Call }
 
 export function withCall(delivery: Delivery, facts: Call): Delivery {
-  return { ...delivery, [call]: facts } as Delivery
+  return Object.freeze({ ...delivery, [call]: facts } as Delivery)
 }
 
 export function changeCall(delivery: Delivery, change: Partial<Call>): Delivery {
@@ -60,15 +60,15 @@ export function narrow(delivery: Delivery, keep: (recipient: Recipient) => boole
     ...delivery,
     envelope: Object.freeze({ ...delivery.envelope, recipients: Object.freeze(recipients) }),
   }
-  if (!hide) return narrowed
+  if (!hide) return Object.freeze(narrowed)
   const gone = new Set(
     delivery.envelope.recipients.filter((recipient) => !keep(recipient)).map(({ address }) => address),
   )
   const left = <T extends { address: string }>(list: readonly T[]) =>
     Object.freeze(list.filter(({ address }) => !gone.has(address)))
   const { message } = delivery
-  return {
+  return Object.freeze({
     ...narrowed,
     message: Object.freeze({ ...message, to: left(message.to), cc: left(message.cc), bcc: left(message.bcc) }),
-  }
+  })
 }

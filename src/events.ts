@@ -1,4 +1,4 @@
-import type { FailureKind, MailErrorCode } from './errors.ts'
+import { configurationError, type FailureKind, type MailErrorCode } from './errors.ts'
 import type { MessageStatus, Outcome } from './receipt.ts'
 
 /** What `mailer.on` tells, by type. No event holds an address, a subject or content. */
@@ -61,12 +61,15 @@ export class Events {
 
   /** Answers a function that removes the listener. */
   on<T extends MailEventType>(type: T, listener: (event: MailEvents[T]) => unknown): () => void {
+    if (typeof listener !== 'function') throw configurationError('mailer.on needs a listener: on(type, (event) => …).')
     const listeners = this.#listeners.get(type) ?? new Set()
     this.#listeners.set(type, listeners.add(listener as Listener))
     return () => listeners.delete(listener as Listener)
   }
 
   emit<T extends MailEventType>(type: T, event: MailEvents[T]): void {
+    // One listener must not change what the next one hears.
+    Object.freeze(event)
     this.#log(type, event)
     const listeners = this.#listeners.get(type)
     if (!listeners || listeners.size === 0) return

@@ -65,6 +65,7 @@ type Count = keyof typeof defaults
 
 /** @throws MailError `CONFIGURATION_ERROR` naming the limit. */
 export function resolveLimits(limits: Limits = {}, base?: ResolvedLimits, where = 'limits'): ResolvedLimits {
+  if (typeof limits !== 'object' || limits === null) throw configurationError(`${where} must be an object of limits.`)
   const known = new Set([...Object.keys(defaults), 'quota', 'providers', 'onLimit'])
   for (const name of Object.keys(limits)) {
     if (!known.has(name)) throw configurationError(`${where}.${name} is no limit. Known: ${[...known].join(', ')}.`)
@@ -104,10 +105,14 @@ export function resolveLimits(limits: Limits = {}, base?: ResolvedLimits, where 
 
 function windowsOf(windows: Window | readonly Window[] | undefined, where: string): readonly Window[] {
   if (windows === undefined) return []
-  const list: readonly Window[] = 'limit' in windows ? [windows] : windows
+  const list: readonly Window[] = Array.isArray(windows) ? windows : [windows as Window]
   for (const window of list) {
     const sound =
-      Number.isSafeInteger(window?.limit) && window.limit >= 0 && window.per >= 1 && window.per <= 366 * 86_400_000
+      Number.isSafeInteger(window?.limit) &&
+      window.limit >= 0 &&
+      Number.isFinite(window.per) &&
+      window.per >= 1 &&
+      window.per <= 366 * 86_400_000
     if (!sound) {
       throw configurationError(`${where} holds { limit, per }: a whole number of mailboxes and 1 ms to 366 days.`)
     }

@@ -16,7 +16,14 @@ import type { MailEvents, MailEventType } from './events.ts'
 import type { Entry } from './ledger/entry.ts'
 import { type MergeRecipient, sendMerge } from './merge.ts'
 import { type Messages, messagesOf } from './messages.ts'
-import type { MailerOptions, MessageFor, NameOf, Providers, SendOptions } from './options.ts'
+import {
+  type MailerOptions,
+  type MessageFor,
+  type NameOf,
+  type Providers,
+  type SendOptions,
+  takeOptions,
+} from './options.ts'
 import { partsOf } from './parts.ts'
 import { type Plan, planOf } from './plan.ts'
 import { carriable } from './policies/carriable.ts'
@@ -87,7 +94,7 @@ export function createMailer<const P extends Providers>(options: MailerOptions<P
     try {
       await dispatch(entry.delivery)
     } catch (error) {
-      failure = error instanceof MailError ? error : unexpected(error)
+      failure = asMailError(error)
     }
     return conclude({ ledger, clock, schedule: retry.schedule }, entry, failure)
   }
@@ -125,24 +132,29 @@ export function createMailer<const P extends Providers>(options: MailerOptions<P
 
   /** The face for one tenant, or with `undefined` for the mailer, whose calls may name one. */
   const faceFor = (tenant: string | undefined): TenantMailer<P> => {
-    const own = (given: SendOptions = {}): SendOptions => {
-      if (tenant === undefined) return given
-      if ('tenant' in given && given.tenant !== tenant) throw tenantFixed()
-      return { ...given, tenant }
+    const own = (given?: SendOptions): SendOptions => {
+      const options = takeOptions(given)
+      if (tenant === undefined) return options
+      if (options.tenant !== undefined && options.tenant !== tenant) throw tenantFixed()
+      return { ...options, tenant }
     }
     const calls = {
       send: (message: unknown, given: SendOptions) => send(message, own(given)),
       enqueue: (message: unknown, given: SendOptions) => enqueue(message, own(given)),
     }
-    const batchLimit = async (given?: SendOptions) => (await tenants.resolve(own(given).tenant)).limits.batch
+    const batchLimit = async (given?: SendOptions) => {
+      const { tenant: id } = own(given)
+      return (await tenants.resolve(id === undefined ? undefined : parts.tenantId(id))).limits.batch
+    }
     return {
-      send: async (message, given) => send(message, own(given)),
-      enqueue: async (message, given) => enqueue(message, own(given)),
-      plan: async (message, given) => plan(message, own(given)),
-      sendBatch: async (items, batch = {}) => sendBatch(calls, items, batch, await batchLimit(batch.options)),
-      streamBatch: (items, batch = {}) => streamBatch(calls, items, batch),
-      sendMerge: async (message, recipients, given) =>
+      send: typed(async (message, given) => send(message, own(given))),
+      enqueue: typed(async (message, given) => enqueue(message, own(given))),
+      plan: typed(async (message, given) => plan(message, own(given))),
+      sendBatch: typed(async (items, batch) => sendBatch(calls, items, batch, batchLimit)),
+      streamBatch: (items, batch) => streamBatch(calls, items, batch),
+      sendMerge: typed(async (message, recipients, given) =>
         sendMerge({ ...parts.merge, send }, message, recipients, own(given), await batchLimit(given)),
+      ),
       cancel: async (id) => messagesOf(parts, tenant).cancel(id),
       messages: messagesOf(parts, tenant),
       suppressions: suppressionsOf(store, clock, async () => (await tenants.resolve(tenant)).tenant),
@@ -212,11 +224,17 @@ export interface Mailer<P extends Providers = Providers> extends TenantMailer<P>
   close(options?: CloseOptions): Promise<Manifest>
 }
 
-function unexpected(error: unknown): MailError {
-  const failure = new MailError(
-    'CONFIGURATION_ERROR',
-    'Something in the dispatch threw what is no MailError; see `cause`.',
-  )
+/** The same call, which rejects with a `MailError` whatever was thrown inside: by an option, a provider, a store. */
+const typed =
+  <A extends readonly unknown[], T>(call: (...args: A) => Promise<T>) =>
+  (...args: A): Promise<T> =>
+    call(...args).catch((error: unknown) => {
+      throw asMailError(error)
+    })
+
+function asMailError(error: unknown): MailError {
+  if (error instanceof MailError) return error
+  const failure = new MailError('CONFIGURATION_ERROR', 'Something threw what is no MailError; see `cause`.')
   failure.cause = error
   return failure
 }

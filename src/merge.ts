@@ -45,7 +45,8 @@ export async function sendMerge(
   }
   const group = parts.newGroup()
   const results: BatchItemResult[] = await Promise.all(
-    recipients.map((recipient, index) =>
+    // Holes are recipients too, malformed ones.
+    Array.from(recipients, (recipient, index) =>
       resultOf(index, () => {
         const own = messageFor(message, recipient)
         const key = options.idempotencyKey && derivedKey(options.idempotencyKey, parts.mailboxKeyOf(own.to))
@@ -66,6 +67,9 @@ function messageFor(message: object, recipient: unknown): Message {
     throw new MailError('UNSUPPORTED_FEATURE', 'variables need templates, which are not built yet in this version.', {
       issues: [{ path: 'variables', code: 'unsupported', message: 'Not built yet in this version.' }],
     })
+  }
+  if (metadata !== undefined && (typeof metadata !== 'object' || metadata === null || Array.isArray(metadata))) {
+    throw refused('recipient.metadata', 'Must be an object of strings, numbers or booleans.')
   }
   if (to === undefined || Array.isArray(to)) throw refused('recipient.to', 'Must be one address.')
   const shared = message as Partial<Message>

@@ -1,3 +1,4 @@
+import { types } from 'node:util'
 import type { Clock } from './clock.ts'
 import type { Stream } from './delivery.ts'
 import type { RetryOptions } from './dispatch/rounds.ts'
@@ -90,6 +91,7 @@ export interface SendOptions<N extends string = string> {
   readonly sendAt?: Date | number | string
   /** -10 to 10; higher ones leave the queue first. Default 0. */
   readonly priority?: number
+  /** True sends nothing. False changes nothing: the sandbox of a mailer or tenant cannot be left. */
   readonly sandbox?: boolean
   /** Default `transactional`. */
   readonly stream?: Stream
@@ -123,11 +125,28 @@ const known = new Set<string>([
   'onUnknown',
 ])
 
+/** A copy that no later change reaches, each option read once. @throws MailError `VALIDATION_ERROR`. */
+export function takeOptions(options: unknown = {}): SendOptions {
+  if (typeof options !== 'object' || options === null || Array.isArray(options)) {
+    throw refused('options', 'Must be an object.')
+  }
+  const taken: Record<string, unknown> = {}
+  let reading = 'options'
+  try {
+    for (const name of Object.keys(options)) {
+      if (!known.has(name)) throw refused('options', `Has a field that is none of ${[...known].join(', ')}.`)
+      reading = `options.${name}`
+      taken[name] = (options as Record<string, unknown>)[name]
+    }
+  } catch (error) {
+    throw error instanceof MailError ? error : refused(reading, 'Threw while it was read; pass plain data.')
+  }
+  return taken
+}
+
 /** @throws MailError `VALIDATION_ERROR` naming the option. */
-export function checkSendOptions(options: SendOptions = {}, timeout: number): CheckedSendOptions {
-  if (typeof options !== 'object' || options === null) throw refused('options', 'Must be an object.')
-  const unknown = Object.keys(options).find((name) => !known.has(name))
-  if (unknown !== undefined) throw refused('options', `Has a field that is none of ${[...known].join(', ')}.`)
+export function checkSendOptions(given: SendOptions, timeout: number): CheckedSendOptions {
+  const options = takeOptions(given)
   const {
     idempotencyKey,
     provider,
@@ -152,8 +171,8 @@ export function checkSendOptions(options: SendOptions = {}, timeout: number): Ch
     throw refused('options.stream', "Must be 'transactional' or 'marketing'.")
   }
   if (onUnknown !== 'hold' && onUnknown !== 'resend') throw refused('options.onUnknown', "Must be 'hold' or 'resend'.")
-  const given = options.timeout ?? timeout
-  if (!(typeof given === 'number' && given >= 1 && given <= longestTimeout)) {
+  const allowed = options.timeout ?? timeout
+  if (!(typeof allowed === 'number' && allowed >= 1 && allowed <= longestTimeout)) {
     throw refused('options.timeout', `Must be 1 to ${longestTimeout} milliseconds.`)
   }
   const { notAfter, sendAt, ...rest } = options
@@ -162,21 +181,22 @@ export function checkSendOptions(options: SendOptions = {}, timeout: number): Ch
     priority,
     stream,
     onUnknown,
-    timeout: given,
+    timeout: allowed,
     ...(notAfter === undefined ? {} : { notAfter: moment('options.notAfter', notAfter) }),
     ...(sendAt === undefined ? {} : { sendAt: moment('options.sendAt', sendAt) }),
   }
 }
 
-export function moment(path: string, value: Date | number | string): number {
-  const time =
-    typeof value === 'number'
-      ? value
-      : value instanceof Date || typeof value === 'string'
-        ? new Date(value).getTime()
-        : Number.NaN
-  if (!Number.isFinite(time) || time < 0)
-    throw refused(path, 'Must be a Date, ISO 8601 text or milliseconds since 1970.')
+const isoMoment = /^\d{4}-\d\d-\d\d(?:T\d\d:\d\d(?::\d\d(?:\.\d{1,9})?)?(?:Z|[+-]\d\d:\d\d)?)?$/
+/** The last moment a Date can hold. */
+const latest = 8_640_000_000_000_000
+
+export function moment(path: string, value: unknown): number {
+  let time = Number.NaN
+  if (typeof value === 'number') time = value
+  else if (types.isDate(value)) time = Date.prototype.getTime.call(value)
+  else if (typeof value === 'string' && value.length <= 40 && isoMoment.test(value)) time = Date.parse(value)
+  if (!(time >= 0 && time <= latest)) throw refused(path, 'Must be a Date, ISO 8601 text or milliseconds since 1970.')
   return time
 }
 
@@ -232,9 +252,38 @@ export function checkMailerOptions(options: MailerOptions): void {
   positive('retry.rounds', options.retry?.rounds)
   positive('retry.base', options.retry?.base, false)
   positive('retry.longest', options.retry?.longest, false)
+  checkShapes(options)
   for (const pause of options.retry?.schedule ?? []) positive('retry.schedule', pause, false)
-  const { accept = [], dispatch = [] } = options.policies ?? {}
-  if ([...accept, ...dispatch].some((policy) => typeof policy !== 'function')) {
-    throw configurationError('policies.accept and policies.dispatch are lists of functions.')
+}
+
+/** What the compiler promises to those who use it, for those who do not. */
+function checkShapes(options: MailerOptions): void {
+  const must = (path: string, sound: boolean, what: string) => {
+    if (!sound) throw configurationError(`${path} must be ${what}.`)
   }
+  const isList = (value: unknown): value is readonly unknown[] | undefined =>
+    value === undefined || Array.isArray(value)
+  const has = (value: unknown, ...names: readonly string[]) =>
+    typeof value === 'object' &&
+    value !== null &&
+    names.every((name) => typeof (value as Record<string, unknown>)[name] === 'function')
+  const { senders, retry, policies, scope, tenants, clock, logger } = options
+  must('senders', isList(senders), 'a list of domains and addresses')
+  must('retry.schedule', isList(retry?.schedule), 'a list of milliseconds')
+  for (const name of ['accept', 'dispatch'] as const) {
+    const list: unknown = policies?.[name]
+    const sound = isList(list) && (list ?? []).every((policy) => typeof policy === 'function')
+    must(`policies.${name}`, sound, 'a list of functions')
+  }
+  must('scope', scope === undefined || scope === 'process' || scope === 'shared', "'process' or 'shared'")
+  for (const name of ['sandbox', 'requireTenant', 'textFromHtml'] as const) {
+    must(name, options[name] === undefined || typeof options[name] === 'boolean', 'true or false')
+  }
+  for (const name of ['random', 'ids'] as const) {
+    must(name, options[name] === undefined || typeof options[name] === 'function', 'a function')
+  }
+  must('clock', clock === undefined || has(clock, 'now', 'monotonic', 'setTimeout'), 'a Clock')
+  must('logger', logger === undefined || has(logger, 'warn', 'error'), 'an object with warn and error')
+  const isRecord = typeof tenants === 'object' && tenants !== null
+  must('tenants', tenants === undefined || typeof tenants === 'function' || isRecord, 'an object or a function')
 }

@@ -83,8 +83,7 @@ export function suppressionsOf(
 }
 
 function entryOf(input: NewSuppression, tenant: string | undefined, now: number): StoredSuppression {
-  if (typeof input !== 'object' || input === null) throw refused('suppression', 'Must be { address, scope?, reason? }.')
-  const { address, scope = 'all', reason = 'manual', note, expiresAt } = input
+  const { address, scope = 'all', reason = 'manual', note, expiresAt } = taken(input)
   if (!reasons.has(reason)) throw refused('reason', `Must be one of ${[...reasons].join(', ')}.`)
   if (note !== undefined && (typeof note !== 'string' || note.length > 500)) {
     throw refused('note', 'Must be text of at most 500 characters.')
@@ -100,21 +99,33 @@ function entryOf(input: NewSuppression, tenant: string | undefined, now: number)
   }
 }
 
+const fields = new Set(['address', 'scope', 'reason', 'note', 'expiresAt'])
+
+/** Each field read once. */
+function taken(input: unknown): Partial<NewSuppression> {
+  if (typeof input !== 'object' || input === null) throw refused('suppression', 'Must be { address, scope?, reason? }.')
+  const unknown = Object.keys(input).find((name) => !fields.has(name))
+  if (unknown !== undefined) throw refused('suppression', `Takes ${[...fields].join(', ')} only.`)
+  try {
+    return { ...input }
+  } catch {
+    throw refused('suppression', 'Threw while it was read; pass plain data.')
+  }
+}
+
+/** Whatever form of address a mailer may be told to take can be suppressed. */
 function keyOf(address: unknown): string {
-  const mailbox = typeof address === 'string' ? parseMailbox(address) : undefined
+  const mailbox = typeof address === 'string' ? parseMailbox(address, { literals: true, singleLabel: true }) : undefined
   if (!mailbox || isProblem(mailbox)) throw refused('address', mailbox?.message ?? 'Must be a bare mailbox.')
   return mailbox.key
 }
 
-function scopeText(scope: SuppressionScope): string {
+function scopeText(scope: unknown): string {
   if (scope === 'all') return 'all'
-  if (typeof scope === 'object' && scope !== null) {
-    if ('stream' in scope && (scope.stream === 'transactional' || scope.stream === 'marketing')) {
-      return `stream:${scope.stream}`
-    }
-    if ('topic' in scope && typeof scope.topic === 'string' && /^[A-Za-z0-9_-]{1,128}$/.test(scope.topic)) {
-      return `topic:${scope.topic}`
-    }
+  if (typeof scope === 'object' && scope !== null && Object.keys(scope).length === 1) {
+    const { stream, topic } = scope as { stream?: unknown; topic?: unknown }
+    if (stream === 'transactional' || stream === 'marketing') return `stream:${stream}`
+    if (typeof topic === 'string' && /^[A-Za-z0-9_-]{1,128}$/.test(topic)) return `topic:${topic}`
   }
   throw refused('scope', "Must be 'all', { stream } or { topic }.")
 }
