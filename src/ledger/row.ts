@@ -186,8 +186,9 @@ export function receiptOf(row: Row, replayed = false): Receipt {
     messageId: row.messageId,
     from: row.from,
     subject: row.subject,
-    recipients: row.recipients,
-    attempts: row.attempts,
+    // Copies: a row is the store's own, whatever a caller does to its receipt.
+    recipients: row.recipients.map((recipient) => ({ ...recipient })),
+    attempts: row.attempts.map((attempt) => ({ ...attempt })),
     sandbox: row.sandbox,
     replayed,
     createdAt: new Date(row.createdAt).toISOString(),
