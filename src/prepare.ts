@@ -74,6 +74,8 @@ export function preparing(parts: Parts): Prepare {
       })
     } catch (error) {
       deadline.end()
+      // A stream cut short by the caller or by close is no fault of the message.
+      if (deadline.cause === 'signal' || deadline.cause === 'close') deadline.check()
       throw error
     }
   }
