@@ -65,43 +65,62 @@ export function encodingOf(text: Buffer): TransferEncoding {
 
 const hex = Buffer.from('0123456789ABCDEF')
 
+/** 1 for octets that stand for themselves: visible ASCII but "=", and white space inside a line. */
+const literal = Uint8Array.from({ length: 256 }, (_, byte) =>
+  byte === tab || (byte >= space && byte < 0x7f && byte !== equals) ? 1 : 0,
+)
+
+/** One column of 76 is left for the "=" of a soft break. */
+const columns = 75
+
 /** Text whose lines end in CRLF, in quoted-printable lines of 76 characters at most. No line begins with a dot. */
 export function quotedPrintable(text: Buffer): Buffer {
   // The worst case: every octet escaped, and a soft break after 25 of them.
-  const target = Buffer.allocUnsafe(text.length * 3 + 3 * Math.ceil(text.length / 24) + 3)
+  const target = Buffer.allocUnsafe(text.length * 3 + 3 * Math.ceil(text.length / 24) + 6)
   let at = 0
   let column = 0
-  for (let index = 0; index < text.length; index++) {
-    const byte = text[index] as number
-    if (byte === cr && text[index + 1] === lf) {
+  const writeEscaped = (byte: number) => {
+    target[at] = equals
+    target[at + 1] = hex[byte >> 4] as number
+    target[at + 2] = hex[byte & 15] as number
+    at += 3
+    column += 3
+  }
+  const breakSoftly = () => {
+    target[at] = equals
+    target[at + 1] = cr
+    target[at + 2] = lf
+    at += 3
+    column = 0
+  }
+  let index = 0
+  while (index < text.length) {
+    if (column === 0 && (text[index] === dot || text[index] === capitalF)) writeEscaped(text[index++] as number)
+    const start = index
+    const end = Math.min(text.length, index + columns - column)
+    while (index < end && literal[text[index] as number] === 1) target[at++] = text[index++] as number
+    column += index - start
+
+    const next = text[index]
+    if (next === undefined || (next === cr && text[index + 1] === lf)) {
+      const last = text[index - 1]
+      if (index > start && (last === space || last === tab)) {
+        // White space does not survive at the end of a line.
+        at--
+        column--
+        if (column + 3 > columns) breakSoftly()
+        writeEscaped(last)
+      }
+      if (next === undefined) break
       target[at++] = cr
       target[at++] = lf
+      index += 2
+      column = 0
+    } else if (literal[next] === 1) breakSoftly()
+    else {
+      if (column + 3 > columns) breakSoftly()
+      writeEscaped(next)
       index++
-      column = 0
-      continue
-    }
-    const endsLine = index + 1 === text.length || text[index + 1] === cr
-    const literal =
-      byte === space || byte === tab
-        ? !endsLine
-        : byte > space && byte < 0x7f && byte !== equals && (column > 0 || !(byte === dot || byte === capitalF))
-    // One column is left for the "=" of a soft break.
-    if (column + (literal ? 1 : 3) > 75) {
-      target[at++] = equals
-      target[at++] = cr
-      target[at++] = lf
-      column = 0
-      index--
-      continue
-    }
-    if (literal) {
-      target[at++] = byte
-      column++
-    } else {
-      target[at++] = equals
-      target[at++] = hex[byte >> 4] as number
-      target[at++] = hex[byte & 15] as number
-      column += 3
     }
   }
   return target.subarray(0, at)
