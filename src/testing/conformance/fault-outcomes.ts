@@ -24,7 +24,10 @@ export const everyKind: readonly FaultKind[] = [
 ]
 
 /** The outcomes an adapter may claim after a fault without claiming to know what it cannot (INVARIANTS O1 to O3). */
-export function honestOutcomes(harness: ProviderHarness, fault: Fault): readonly Outcome[] {
+export function honestOutcomes(
+  harness: Pick<ProviderHarness, 'dialect' | 'outcomes'>,
+  fault: Fault,
+): readonly Outcome[] {
   return harness.outcomes?.(fault) ?? (harness.dialect === 'smtp' ? smtpOutcomes(fault) : httpOutcomes(fault))
 }
 

@@ -85,6 +85,8 @@ export const lifeCases: readonly Case[] = [
         settled = true
       })
       await stage.soon(provider.close?.(), 'close')
+      // Lets what has settled say so; a conversation with a server takes longer.
+      await new Promise((resolve) => setImmediate(resolve))
       if (provider.close) assert.ok(settled, 'close did not wait for a hand-over that ran')
       const ending = await sending
       assert.equal(overall(ending), 'sent')

@@ -87,13 +87,19 @@ export function mailerCases(harness: ProviderHarness): Case[] {
 async function tryBoth(stage: Stage, mailer: Mailer, backup: Backup, fault: Fault): Promise<void> {
   const { server, harness } = stage
   const giveUp = new AbortController()
+  let settled = false
   server.fail(fault)
-  const sending = mailer.send(message, { signal: giveUp.signal }).then(
-    (receipt) => ({ receipt, error: undefined }),
-    (error: unknown) => ({ receipt: error instanceof MailError ? error.receipt : undefined, error }),
-  )
+  const sending = mailer
+    .send(message, { signal: giveUp.signal })
+    .finally(() => {
+      settled = true
+    })
+    .then(
+      (receipt) => ({ receipt, error: undefined }),
+      (error: unknown) => ({ receipt: error instanceof MailError ? error.receipt : undefined, error }),
+    )
   if (fault.kind === 'stall') {
-    await stage.until(() => server.bodies > 0, 'the body')
+    await stage.until(() => settled || server.bodies > 0, 'the body')
     giveUp.abort()
   }
   const { receipt, error } = (await stage.soon(sending, 'mailer.send'))!
