@@ -29,7 +29,8 @@ export function retryAfterOf(headers: IncomingHttpHeaders, now = Date.now()): nu
   const value = headers['retry-after']?.trim()
   if (!value) return undefined
   if (/^\d{1,9}$/.test(value)) return Number(value) * 1000
-  const date = Date.parse(value)
+  // `Date.parse` would read a number as a year.
+  const date = /^[A-Z][a-z]{2}/.test(value) ? Date.parse(value) : Number.NaN
   return Number.isNaN(date) ? undefined : Math.max(0, date - now)
 }
 
