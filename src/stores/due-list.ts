@@ -28,6 +28,11 @@ export class DueList {
     return this.#places.size
   }
 
+  /** Places in memory: those of the list, and at most as many stale ones, or a thousand. */
+  get held(): number {
+    return this.#places.size + this.#stale
+  }
+
   put(id: string, tenant: string | undefined, priority: number, dueAt: number): void {
     this.restore({ id, tenant, priority, dueAt, sequence: this.#sequence++ })
   }

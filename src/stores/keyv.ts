@@ -1,17 +1,464 @@
-import { configurationError } from '../errors.ts'
-import type { MailStore } from './store.ts'
+import { type Clock, systemClock } from '../clock.ts'
+import { configurationError, MailError } from '../errors.ts'
+import type { MessageStatus } from '../receipt.ts'
+import { DueList } from './due-list.ts'
+import { KeyedLock } from './keyed-lock.ts'
+import { type KeyvLike, KeyvRecords, recordKey } from './keyv-records.ts'
+import { KeyvSuppressions } from './keyv-suppressions.ts'
+import { idInMessageId } from './message-id.ts'
+import { type RowJson, rowFromJson, rowToJson } from './row-json.ts'
+import {
+  type Claim,
+  type ClaimOptions,
+  type Held,
+  type Lease,
+  type MailStore,
+  type Page,
+  type Row,
+  type SettleOptions,
+  settledStatuses,
+  type Take,
+  type Window,
+} from './store.ts'
+import { WindowSet, type WindowState } from './window.ts'
 
-/** The part of a Keyv (5.6 or 6.1) that is used. */
-export interface KeyvLike {
-  get(key: string): Promise<unknown>
-  set(key: string, value: unknown, ttl?: number): Promise<unknown>
-  delete(key: string): Promise<unknown>
+export type { KeyvLike } from './keyv-records.ts'
+
+export interface KeyvStoreOptions {
+  /** Milliseconds a settled row is kept. Default 30 days. */
+  readonly retention?: number
+  /** Messages that may wait in the queue; over it `QUEUE_FULL`. Default 200,000. */
+  readonly maxQueued?: number
+  readonly clock?: Clock
 }
 
+/** Whether `createMailer({ store })` was given a Keyv rather than a store. */
 export function isKeyv(store: object): store is KeyvLike {
   return !('claim' in store) && 'get' in store && 'set' in store && 'delete' in store
 }
 
-export function keyvStore(_keyv: KeyvLike): MailStore {
-  throw configurationError('A Keyv is not taken yet.')
+/**
+ * Any Keyv 5.6 or 6.1 as a store, for one process. Rows, idempotency keys, suppressions and limits are kept in the Keyv, so
+ * a repeat after a restart is answered and nobody suppressed is mailed. What works on a row, and what is queued, is known
+ * to this process only: after a crash a queued message is dispatched when a call repeats its key, else not at all. Keyv has
+ * no atomic operation, so claims are exclusive between the mailers of this process and no others.
+ *
+ * The Keyv is the application's: it is not closed, and keys begin with `sendwright-v1-`. What it reports as an error fails
+ * the call. Redis that is full is noticed only this way, so leave `emitErrors` on. Do not use an adapter that evicts, nor
+ * memcached: it ends any life over 30 days at once.
+ *
+ * `list` and `suppress.list` throw `UNSUPPORTED_FEATURE`: a Keyv cannot be searched.
+ *
+ * @throws MailError `CONFIGURATION_ERROR` for what is no Keyv, and for one that hides its failures.
+ */
+export function keyvStore(keyv: KeyvLike, options: KeyvStoreOptions = {}): MailStore {
+  checkKeyv(keyv)
+  for (const name of ['retention', 'maxQueued'] as const) {
+    const value = options[name]
+    if (value !== undefined && !(typeof value === 'number' && value > 0)) {
+      throw configurationError(`keyvStore(keyv, { ${name} }) must be a positive number.`)
+    }
+  }
+  return new KeyvStore(keyv, options)
+}
+
+interface StoredRow {
+  readonly row: RowJson
+  /** In the time of `KeyvStore.#now`; absent when nobody holds it. */
+  readonly leasedUntil?: number
+}
+
+interface StoredKey {
+  readonly id: string
+  readonly until: number
+}
+
+/** Who works on a row in this process. */
+interface Holder {
+  readonly fence: number
+  /** Monotonic. */
+  until: number
+  /** Whether the message was promised already, and must find its place in the queue. */
+  accepted: boolean
+}
+
+/** What all stores over one Keyv share in this process, or their claims would not see each other. */
+interface Shared {
+  stores: number
+  readonly locks: KeyedLock
+  readonly holders: Map<string, Holder>
+  readonly due: DueList
+  lastFence: number
+}
+
+const day = 86_400_000
+const patience = 2_000
+const leaseCheckEvery = 1_000
+const counterLife = 400 * day
+
+class KeyvStore implements MailStore {
+  readonly guarantees = { scope: 'process', durability: 'none', list: false } as const
+  readonly suppress: KeyvSuppressions
+  readonly #clock: Clock
+  readonly #retention: number
+  readonly #maxQueued: number
+  readonly #records: KeyvRecords
+  readonly #shared: Shared
+  readonly #leave: () => void
+  /** Wall time as of the start, moved on by the monotonic clock: a step of the wall clock ends no window and no key. */
+  readonly #epoch: number
+  #leasesCheckedAt = Number.NEGATIVE_INFINITY
+
+  constructor(keyv: KeyvLike, { clock = systemClock, retention = 30 * day, maxQueued = 200_000 }: KeyvStoreOptions) {
+    this.#clock = clock
+    this.#retention = retention
+    this.#maxQueued = maxQueued
+    this.#epoch = clock.now() - clock.monotonic()
+    this.#records = new KeyvRecords(keyv, clock)
+    const { shared, leave } = join(keyv)
+    this.#shared = shared
+    this.#leave = leave
+    this.suppress = new KeyvSuppressions(this.#records, clock, (record, task) => this.#locked(record, task))
+  }
+
+  claim(row: Row, { lease, keyTtl = day }: ClaimOptions): Promise<Claim> {
+    return this.#exclusive(row, async () => {
+      const holder = (await this.#readRow(row.id)) ?? (await this.#holderOf(row.key))
+      if (holder) return this.#held(holder)
+      if (isWaiting(row)) this.#checkQueue()
+      await this.#writeRow(row, lease?.ms)
+      if (row.key !== undefined) await this.#writeKey(row.key, { id: row.id, until: this.#now() + keyTtl }, row)
+      const fence = ++this.#shared.lastFence
+      if (lease) this.#hold(row.id, fence, lease.ms, row.accepted)
+      else this.#place(row)
+      return { state: 'claimed', fence }
+    })
+  }
+
+  renew(row: Row, fence: number, leaseMs: number): Promise<boolean> {
+    return this.#locked(rowKey(row.id), async () => {
+      const holder = this.#holderWith(row.id, fence)
+      if (!holder) return false
+      await this.#writeRow(row, leaseMs)
+      holder.until = this.#clock.monotonic() + leaseMs
+      holder.accepted = row.accepted
+      return true
+    })
+  }
+
+  settle(row: Row, fence: number, { release, remove }: SettleOptions = {}): Promise<boolean> {
+    return this.#exclusive(row, async () => {
+      const holder = this.#holderWith(row.id, fence)
+      if (!holder) return false
+      if (!holder.accepted && !remove && isWaiting(row)) this.#checkQueue()
+      if (remove) await this.#records.delete(rowKey(row.id))
+      else await this.#writeRow(row)
+      if (row.key !== undefined) await this.#settleKey(row.key, row, release || remove)
+      this.#shared.holders.delete(row.id)
+      if (remove) this.#shared.due.remove(row.id)
+      else this.#place(row)
+      return true
+    })
+  }
+
+  async takeover(id: string, states: readonly MessageStatus[], lease: Lease): Promise<Held | undefined> {
+    return this.#locked(rowKey(id), async () => {
+      const stored = await this.#readRow(id)
+      if (!stored || this.#isLeased(stored) || !states.includes(stored.row.status)) return undefined
+      return this.#take(stored.row, lease)
+    })
+  }
+
+  async get(id: string): Promise<Row | undefined> {
+    return (await this.#readRow(id))?.row
+  }
+
+  async find(by: { readonly messageId: string } | { readonly providerMessageId: string }): Promise<Row | undefined> {
+    if ('providerMessageId' in by) {
+      const found = await this.#records.read<{ id: string }>(recordKey('provider', by.providerMessageId))
+      return found && this.get(found.id)
+    }
+    const id = idInMessageId(by.messageId)
+    const row = id === undefined ? undefined : await this.get(id)
+    return row?.messageId === by.messageId ? row : undefined
+  }
+
+  list(): Page<Row> {
+    throw new MailError(
+      'UNSUPPORTED_FEATURE',
+      'A Keyv cannot list messages; use memory(), or a sqlite, redis or postgres store, or ask for one with messages.get.',
+    )
+  }
+
+  async due(count: number, lease: Lease): Promise<{ held: Held[]; next?: number }> {
+    const { due } = this.#shared
+    const wall = this.#clock.now()
+    const lost = this.#lostRows(count)
+    const places = due.take(count - lost.length, wall)
+    const taken = await Promise.allSettled([
+      ...lost.map((id) => this.#takeWork(id, lease)),
+      ...places.map(({ id }) => this.#takeWork(id, lease)),
+    ])
+    for (const [i, place] of places.entries()) {
+      if (taken[lost.length + i]!.status === 'rejected') due.restore(place)
+    }
+    const held = taken.flatMap((one) => (one.status === 'fulfilled' && one.value ? [one.value] : []))
+    const failure = taken.find((one) => one.status === 'rejected')
+    if (failure && held.length === 0) throw failure.reason
+    const next = due.nextDue()
+    return next === undefined ? { held } : { held, next: Math.max(0, next - wall) }
+  }
+
+  readonly limits = {
+    take: (key: string, windows: readonly Window[], cost: number): Promise<Take> =>
+      this.#changeWindows(key, (set, now) => {
+        const take = set.take(windows, cost, now)
+        return { answer: take, changed: take.ok }
+      }),
+    refund: (key: string, windows: readonly Window[], cost: number, at: number): Promise<void> =>
+      this.#changeWindows(key, (set, now) => ({ answer: set.refund(windows, cost, at, now), changed: true })),
+  }
+
+  readonly counters = {
+    add: (key: string, amount: number): Promise<void> => {
+      const record = recordKey('counter', key)
+      return this.#locked(record, async () => {
+        const { count = 0 } = (await this.#records.read<{ count: number }>(record)) ?? {}
+        await this.#records.write(record, { count: count + amount }, counterLife)
+      })
+    },
+    read: (keys: readonly string[]): Promise<number[]> =>
+      Promise.all(
+        keys.map(async (key) => (await this.#records.read<{ count: number }>(recordKey('counter', key)))?.count ?? 0),
+      ),
+  }
+
+  once(id: string, ttl: number): Promise<boolean> {
+    const record = recordKey('once', id)
+    return this.#locked(record, async () => {
+      const now = this.#now()
+      const seen = await this.#records.read<{ until: number }>(record)
+      if (seen && seen.until > now) return false
+      await this.#records.write(record, { until: now + ttl }, ttl)
+      return true
+    })
+  }
+
+  close(): void {
+    this.#records.release()
+    this.#leave()
+  }
+
+  #now(): number {
+    return this.#epoch + this.#clock.monotonic()
+  }
+
+  #locked<T>(record: string, task: () => Promise<T>): Promise<T> {
+    const until = this.#clock.monotonic() + patience
+    return this.#shared.locks.run(record, () => {
+      // The caller has been told that the store failed: what it asked for must not happen now.
+      if (this.#clock.monotonic() >= until) {
+        throw new MailError('STORE_UNAVAILABLE', 'The Keyv is too slow for the calls that wait for one record.')
+      }
+      return task()
+    })
+  }
+
+  /** Alone for the row and its key, always locked in this order. */
+  #exclusive<T>(row: Row, task: () => Promise<T>): Promise<T> {
+    const locked = () => this.#locked(rowKey(row.id), task)
+    return row.key === undefined ? locked() : this.#locked(keyKey(row.key), locked)
+  }
+
+  #holderWith(id: string, fence: number): Holder | undefined {
+    const holder = this.#shared.holders.get(id)
+    return holder?.fence === fence ? holder : undefined
+  }
+
+  #hold(id: string, fence: number, leaseMs: number, accepted: boolean): void {
+    this.#shared.due.remove(id)
+    this.#shared.holders.set(id, { fence, until: this.#clock.monotonic() + leaseMs, accepted })
+  }
+
+  /** A holder this process does not know belonged to one before it, or to another: its lease is honoured. */
+  #isLeased({ row, leasedUntil = 0 }: ReadRow): boolean {
+    const holder = this.#shared.holders.get(row.id)
+    return holder ? holder.until > this.#clock.monotonic() : leasedUntil > this.#now()
+  }
+
+  #held(stored: ReadRow): Claim {
+    const { row } = stored
+    const leased = this.#isLeased(stored)
+    // Queued by a process that is gone: whoever asks for it again brings it back.
+    if (isWaiting(row) && !leased && !this.#shared.holders.has(row.id) && !this.#shared.due.has(row.id))
+      this.#place(row)
+    return { state: 'held', row, leased }
+  }
+
+  async #take(row: Row, lease: Lease): Promise<Held> {
+    await this.#writeRow(row, lease.ms)
+    const fence = ++this.#shared.lastFence
+    this.#hold(row.id, fence, lease.ms, true)
+    return { row, fence }
+  }
+
+  #takeWork(id: string, lease: Lease): Promise<Held | undefined> {
+    return this.#locked(rowKey(id), async () => {
+      const stored = await this.#readRow(id)
+      if (stored && this.#isLeased(stored)) return undefined
+      if (stored && isWork(stored.row)) return this.#take(stored.row, lease)
+      this.#shared.holders.delete(id)
+      return undefined
+    })
+  }
+
+  /** Rows of this process whose lease ran out. */
+  #lostRows(most: number): string[] {
+    const now = this.#clock.monotonic()
+    if (now - this.#leasesCheckedAt < leaseCheckEvery) return []
+    this.#leasesCheckedAt = now
+    const lost: string[] = []
+    for (const [id, { until }] of this.#shared.holders) {
+      if (lost.length === most) break
+      if (until <= now) lost.push(id)
+    }
+    return lost
+  }
+
+  #place(row: Row): void {
+    if (isWaiting(row)) this.#shared.due.put(row.id, row.tenant, row.priority, row.dueAt ?? row.createdAt)
+    else this.#shared.due.remove(row.id)
+  }
+
+  #checkQueue(): void {
+    if (this.#shared.due.size < this.#maxQueued) return
+    throw new MailError(
+      'QUEUE_FULL',
+      `At most ${this.#maxQueued} messages may wait over a Keyv; wait for the queue to drain, raise maxQueued, or use another store.`,
+    )
+  }
+
+  async #readRow(id: string): Promise<ReadRow | undefined> {
+    const stored = await this.#records.read<StoredRow>(rowKey(id))
+    return stored && { row: rowFromJson(stored.row), leasedUntil: stored.leasedUntil }
+  }
+
+  async #writeRow(row: Row, leaseMs?: number): Promise<void> {
+    const stored: StoredRow = {
+      row: rowToJson(row),
+      ...(leaseMs === undefined ? {} : { leasedUntil: this.#now() + leaseMs }),
+    }
+    const settled = settledStatuses.has(row.status)
+    await this.#records.write(rowKey(row.id), stored, settled ? this.#retention : Number.POSITIVE_INFINITY)
+    if (row.providerMessageId === undefined) return
+    await this.#records.write(recordKey('provider', row.providerMessageId), { id: row.id }, this.#retention)
+  }
+
+  async #holderOf(key: string | undefined): Promise<ReadRow | undefined> {
+    const held = key === undefined ? undefined : await this.#records.read<StoredKey>(keyKey(key))
+    const stored = held && (await this.#readRow(held.id))
+    return stored && (held.until > this.#now() || !settledStatuses.has(stored.row.status)) ? stored : undefined
+  }
+
+  /** A key outlives its time while its row is unsettled or unknown. */
+  async #writeKey(key: string, held: StoredKey, row: Row): Promise<void> {
+    const settled = settledStatuses.has(row.status)
+    await this.#records.write(keyKey(key), held, settled ? held.until - this.#now() : Number.POSITIVE_INFINITY)
+  }
+
+  async #settleKey(key: string, row: Row, free: boolean | undefined): Promise<void> {
+    if (!free && !settledStatuses.has(row.status)) return
+    const held = await this.#records.read<StoredKey>(keyKey(key))
+    if (held?.id !== row.id) return
+    if (free) await this.#records.delete(keyKey(key))
+    else await this.#writeKey(key, held, row)
+  }
+
+  #changeWindows<T>(key: string, change: (set: WindowSet, now: number) => { answer: T; changed: boolean }): Promise<T> {
+    const record = recordKey('limit', key)
+    return this.#locked(record, async () => {
+      const now = this.#now()
+      const stored = await this.#records.read<{ windows: WindowState[] }>(record)
+      const set = WindowSet.from(stored?.windows ?? [])
+      const { answer, changed } = change(set, now)
+      if (!changed) return answer
+      const windows = set.state(now)
+      // A bucket more than the window, since its newest one has only begun.
+      const life = 1.1 * Math.max(0, ...windows.map(({ per }) => per))
+      if (windows.length > 0) await this.#records.write(record, { windows }, life)
+      else await this.#records.delete(record)
+      return answer
+    })
+  }
+}
+
+interface ReadRow {
+  readonly row: Row
+  readonly leasedUntil: number | undefined
+}
+
+const rowKey = (id: string) => recordKey('row', id)
+const keyKey = (key: string) => recordKey('key', key)
+const isWaiting = ({ status }: Row) => status === 'queued' || status === 'scheduled'
+
+/** What `due` hands out: not what was settled meanwhile, nor what is held as unknown. */
+const isWork = ({ status }: Row) => !settledStatuses.has(status) && status !== 'unknown'
+
+const shares = new WeakMap<object, Map<string, Shared>>()
+
+/** The share of everybody who uses the same namespace of the same adapter in this process, until the last one leaves. */
+function join(keyv: KeyvLike): { shared: Shared; leave: () => void } {
+  const namespace = String((keyv as { namespace?: unknown }).namespace ?? '')
+  const origin = layers(keyv).at(-1)!
+  const byNamespace = shares.get(origin) ?? new Map<string, Shared>()
+  shares.set(origin, byNamespace)
+  const shared = byNamespace.get(namespace) ?? {
+    stores: 0,
+    locks: new KeyedLock(),
+    holders: new Map(),
+    due: new DueList(),
+    lastFence: 0,
+  }
+  byNamespace.set(namespace, shared)
+  shared.stores++
+  let joined = true
+  return {
+    shared,
+    leave() {
+      if (joined) shared.stores--
+      joined = false
+      if (shared.stores === 0 && byNamespace.get(namespace) === shared) byNamespace.delete(namespace)
+    },
+  }
+}
+
+/** The Keyv, its adapter, and what that wraps in turn: Keyv 6 puts a bridge around older ones. */
+function layers(keyv: object): object[] {
+  const found = [keyv]
+  for (let layer: unknown = keyv; found.length < 4; ) {
+    layer = (layer as { store?: unknown }).store
+    if (typeof layer !== 'object' || layer === null) break
+    found.push(layer)
+  }
+  return found
+}
+
+function checkKeyv(keyv: unknown): void {
+  if (typeof keyv !== 'object' || keyv === null) {
+    throw configurationError('keyvStore needs a Keyv instance; a connection text is not taken.')
+  }
+  const missing = ['getRaw', 'set', 'delete', 'on', 'off'].filter(
+    (method) => typeof (keyv as Record<string, unknown>)[method] !== 'function',
+  )
+  if (missing.length > 0) {
+    throw configurationError(`keyvStore needs a Keyv 5.6 or 6.1; this has no ${missing.join(', ')}.`)
+  }
+  if ((keyv as { opts?: { emitErrors?: unknown } }).opts?.emitErrors === false) {
+    throw configurationError('This Keyv has `emitErrors: false`, so it would hide its failures; leave it on.')
+  }
+  if (layers(keyv).some((layer) => (layer as { throwOnConnectError?: unknown }).throwOnConnectError === false)) {
+    throw configurationError(
+      'This Keyv answers as if there were nothing while its server is down (createKeyvNonBlocking or throwOnConnectError: false); use createKeyv.',
+    )
+  }
 }

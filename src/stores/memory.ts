@@ -2,6 +2,7 @@ import { type Clock, systemClock } from '../clock.ts'
 import { configurationError, MailError } from '../errors.ts'
 import type { MessageStatus } from '../receipt.ts'
 import { DueList } from './due-list.ts'
+import { idInMessageId } from './message-id.ts'
 import { Ordered } from './ordered.ts'
 import { isPackable, type PackedRow, packRow, unpackRow } from './packed-row.ts'
 import { cursorPlace, pageSize } from './page.ts'
@@ -419,9 +420,6 @@ function contentBytes({ work }: Row): number {
   for (const { content } of attachments) bytes += content.byteLength
   return bytes
 }
-
-/** The id is the local part of the Message-ID we make. */
-export const idInMessageId = (messageId: string): string | undefined => /^<?([^@<>]+)@/.exec(messageId)?.[1]
 
 function matches(row: Row, { tenant, index, since, until }: ListQuery): boolean {
   if (row.tenant !== tenant) return false

@@ -81,11 +81,12 @@ export class SuppressionMap {
   /** A page ends between two mailboxes, so it may hold a few entries more than asked for. */
   list(tenant: string | undefined, page: PageRequest): Page<StoredSuppression> {
     const limit = pageSize(page)
+    const start = cursorPlace(page)
     const now = this.#clock.now()
     const items: StoredSuppression[] = []
     const { mailboxes, order } = this.#tenants.get(tenant) ?? {}
     let ended = 0
-    for (const [place, key] of order?.after(cursorPlace(page)) ?? []) {
+    for (const [place, key] of order?.after(start) ?? []) {
       const live = [...mailboxes!.get(key)!.byScope.values()].filter((entry) => !expired(entry, now))
       if (live.length === 0) continue
       if (items.length >= limit) return { items, cursor: String(ended) }
