@@ -86,10 +86,12 @@ export async function* streamBatch(
     underWay--
     changed()
   }
+  const breathe = breathing()
   const feed = async () => {
     try {
       for (let index = 0; ; index++) {
         while (!stopped && underWay + ready.length >= 2 * concurrency) await change.promise
+        await breathe()
         if (stopped) return
         const next = await source.next()
         exhausted = next.done === true
@@ -129,6 +131,23 @@ export async function* streamBatch(
     if (!exhausted) leave(source)
     await gate.onIdle()
     void feeding
+  }
+}
+
+/** Milliseconds without a turn of the event loop. */
+const longestBreath = 10
+
+/** Where nothing waits for a network (sandbox, memory), promises alone would keep timers and sockets from their turn. */
+function breathing(): () => Promise<void> | undefined {
+  let since = performance.now()
+  return () => {
+    if (performance.now() - since < longestBreath) return undefined
+    return new Promise((resolve) =>
+      setImmediate(() => {
+        since = performance.now()
+        resolve()
+      }),
+    )
   }
 }
 
