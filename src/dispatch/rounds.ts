@@ -138,7 +138,7 @@ class Run {
     const probe = breaker.begin()
     const before = this.#entry.row.attempts.length
     try {
-      await this.#attempt(delivery)
+      await this.#turn(delivery)
       if (this.#entry.row.attempts.length === before) throw noNext()
       this.handedOver = true
       this.#tell(name, breaker.succeeded(probe))
@@ -158,6 +158,16 @@ class Run {
     }
     const { ledger } = this.#parts
     if (this.open().size > 0) await ledger.keep(this.#entry, this.#entry.row, this.#deadline.remaining)
+  }
+
+  /** A policy may end before what it began: then the hand-over is waited for, so that the row tells the truth. */
+  async #turn(delivery: Delivery): Promise<void> {
+    this.#entry.beginTurn(delivery)
+    try {
+      await this.#attempt(delivery)
+    } finally {
+      await this.#entry.endTurn()
+    }
   }
 
   #failed(name: string, error: MailError): void {

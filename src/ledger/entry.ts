@@ -7,7 +7,9 @@ export class Entry {
   row: Row
   readonly fence: number
   delivery: Delivery
-  #handingOver = false
+  /** The attempt that may hand over now. */
+  #turn: Delivery['attempt']
+  #handOver: PromiseWithResolvers<void> | undefined
   #finished = false
   #waiting: (() => void)[] = []
 
@@ -26,21 +28,34 @@ export class Entry {
     return open
   }
 
+  beginTurn({ attempt }: Delivery): void {
+    this.#turn = attempt
+  }
+
+  /** From here on the attempt can no longer hand over; resolves when a hand-over it began has ended. */
+  async endTurn(): Promise<void> {
+    this.#turn = undefined
+    await this.#handOver?.promise
+  }
+
   /**
-   * The last guard before a provider: one hand-over at a time, and only to those `open` names (INVARIANTS P2, O5).
+   * The last guard before a provider, whatever policies do: one hand-over a turn, and only to those `open` names
+   * (INVARIANTS P2, O5).
    *
-   * @throws MailError `CONFIGURATION_ERROR` when a policy passed the same delivery on twice.
+   * @throws MailError `CONFIGURATION_ERROR` when a policy called `next` twice, or after it had ended.
    */
-  beginHandOver({ envelope }: Delivery, resend: boolean): void {
+  beginHandOver({ attempt, envelope }: Delivery, resend: boolean): void {
     const open = this.open(resend)
-    if (this.#finished || this.#handingOver || envelope.recipients.some(({ address }) => !open.has(address))) {
-      throw configurationError('A dispatch policy called `next` more than once; nobody was mailed again.')
+    if (attempt !== this.#turn || envelope.recipients.some(({ address }) => !open.has(address))) {
+      throw configurationError('A dispatch policy calls `next` once, and before it ends; nobody was mailed again.')
     }
-    this.#handingOver = true
+    this.#turn = undefined
+    this.#handOver = Promise.withResolvers()
   }
 
   endHandOver(): void {
-    this.#handingOver = false
+    this.#handOver?.resolve()
+    this.#handOver = undefined
   }
 
   /** Resolves when the work on it ends. */

@@ -82,7 +82,7 @@ test('P9: a route function that throws or answers nonsense is a MailError, befor
     () => 'nobody',
   ]
   for (const route of wrong) {
-    const mailer = createMailer({ from, providers: { a }, route: route as RouteFunction })
+    const mailer = createMailer({ from, providers: { a }, route: route as never })
     const error = await rejection(mailer.send(message, { idempotencyKey: 'k' }))
     assert.match(error.code, /^(CONFIGURATION_ERROR|NO_PROVIDER)$/)
     assert.doesNotMatch(JSON.stringify(error), /secret/)
