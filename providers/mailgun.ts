@@ -91,10 +91,10 @@ export function mailgun(options: MailgunOptions): Provider<MailgunProviderOption
     },
   }
 
-  async function post(context: CallContext, form: () => MailgunForm | Promise<MailgunForm>): Promise<Answer> {
+  async function post(context: CallContext, form: () => MailgunForm): Promise<Answer> {
     const answer = await exchange.run(context, async (call) => {
       const messages = overTransport(await load(), transport)
-      const data = await form()
+      const data = form()
       await calls.run(call, () => messages.create(domain, data))
     })
     return answerOf(answer, secrets)

@@ -1,9 +1,11 @@
-import type { AddressInput, Capabilities, Delivery, Mailbox, Provider } from '../src/provider.ts'
+import type { AddressInput, Answer, Capabilities, Delivery, Mailbox, Provider } from '../src/provider.ts'
 import { configurationError, handOverError } from '../src/provider.ts'
 import { answerOf, answerOfError, type Secrets, verdictOf, wordsOf } from './nodemailer/outcome.ts'
 import { headersOf, idHeader } from './shared/carried.ts'
+import { compose } from './shared/mime.ts'
 import { closedOptions } from './shared/options.ts'
 import { peopleOf } from './shared/people.ts'
+import { refuseOptions } from './shared/provider-options.ts'
 
 export interface NodemailerOptions {
   /**
@@ -28,8 +30,10 @@ export interface NodemailerTransporter {
 /** No switches of its own; any is refused. */
 export type NodemailerProviderOptions = Readonly<Record<string, never>>
 
-/** nodemailer's own, which build MIME and mail whom the envelope names. */
-const mimeTransports = new Set(['SMTP', 'SMTP (pool)', 'Sendmail', 'SESTransport', 'StreamTransport', 'JSONTransport'])
+/** nodemailer's own that send MIME bytes to whom the envelope names: they are given ours. */
+const byteTransports = new Set(['SMTP', 'SMTP (pool)', 'Sendmail', 'StreamTransport'])
+/** Its own that read fields besides, and mail the envelope too. */
+const envelopeTransports = new Set([...byteTransports, 'SESTransport', 'JSONTransport'])
 
 const mimeCapabilities: Capabilities = {
   recipients: 100,
@@ -70,7 +74,7 @@ export function nodemailer(options: NodemailerOptions): Provider<NodemailerProvi
     throw configurationError('nodemailer: transport must be a transporter, or what createTransport takes')
   }
   const ready = isTransporter(transport) ? transport : undefined
-  const buildsMime = mimeTransports.has(nameOf(transport))
+  const kind = nameOf(transport)
   const secrets = secretsOf(transport)
   const running = new Set<Promise<unknown>>()
   let made: Promise<NodemailerTransporter> | undefined
@@ -91,34 +95,43 @@ export function nodemailer(options: NodemailerOptions): Provider<NodemailerProvi
     }
   }
 
+  async function handOver(delivery: Delivery, signal: AbortSignal, timeout: number): Promise<Answer> {
+    const transporter = await open()
+    const mail = mailOf(delivery, kind)
+    if (signal.aborted) {
+      throw handOverError({ outcome: 'failed', kind: 'aborted', reason: 'given up before the hand-over' })
+    }
+    // Ends the transport's work at the deadline too, where it listens.
+    const abort = new AbortController()
+    const sendMail = async () => transporter.sendMail({ ...mail, signal: abort.signal })
+    const sending = sendMail().then(
+      (info) => answerOf(info, delivery, secrets),
+      (error) => answerOfError(error, delivery, secrets),
+    )
+    try {
+      return await settled(sending, 'unknown', timeout, signal)
+    } catch (error) {
+      abort.abort()
+      throw error
+    }
+  }
+
   return {
     name: 'nodemailer',
-    capabilities: Object.freeze({ ...(buildsMime ? mimeCapabilities : otherCapabilities), ...options.capabilities }),
+    capabilities: Object.freeze({
+      ...(envelopeTransports.has(kind) ? mimeCapabilities : otherCapabilities),
+      ...options.capabilities,
+    }),
     ...(from === undefined ? {} : { from }),
 
-    async send(delivery, { signal, timeout }) {
-      if (signal.aborted)
-        throw handOverError({ outcome: 'failed', kind: 'aborted', reason: 'given up before the hand-over' })
-      const transporter = await open()
-      // Ends the transport's work at the deadline too, where it listens.
-      const abort = new AbortController()
-      const handOver = async () => transporter.sendMail({ ...mailOf(delivery, buildsMime), signal: abort.signal })
-      const sending = handOver().then(
-        (info) => answerOf(info, delivery, secrets),
-        (error) => answerOfError(error, delivery, secrets),
-      )
-      const result = settled(sending, 'unknown', timeout, signal)
-      const done: Promise<unknown> = result.catch(() => abort.abort()).finally(() => running.delete(done))
+    send(delivery, { signal, timeout }) {
+      const result = handOver(delivery, signal, timeout)
+      const done: Promise<unknown> = result.catch(() => {}).finally(() => running.delete(done))
       running.add(done)
       return result
     },
 
-    refuse: ({ attempt }, given) =>
-      Object.keys(given ?? {}).map((key) => ({
-        path: `providerOptions.${attempt?.provider ?? 'nodemailer'}.${key}`,
-        code: 'unknown_field',
-        message: 'A nodemailer transport takes no provider options',
-      })),
+    refuse: (delivery, given) => refuseOptions({}, delivery, 'nodemailer', given),
 
     async verify({ signal }) {
       const transporter = await open()
@@ -174,16 +187,21 @@ function settled<T>(
   })
 }
 
-/** nodemailer's mail data. Its own transports mail the envelope, and Bcc is in no header; others read bcc alone. */
-function mailOf(delivery: Delivery, buildsMime: boolean): object {
+/**
+ * nodemailer's mail data. Its own transports mail the envelope, and Bcc is in no header; others read bcc alone. Fields go
+ * along with our bytes, which stand in for what nodemailer would make of them.
+ */
+function mailOf(delivery: Delivery, kind: string): object {
   const { message, envelope, id, messageId, createdAt } = delivery
   const { calendar } = message
-  const people = buildsMime ? message : peopleOf(delivery)
+  const byEnvelope = envelopeTransports.has(kind)
+  const people = byEnvelope ? message : peopleOf(delivery)
   return {
     from: addressOf(message.from),
     to: people.to.map(addressOf),
     cc: people.cc.map(addressOf),
-    ...(buildsMime
+    ...(byteTransports.has(kind) ? { raw: composed(delivery) } : {}),
+    ...(byEnvelope
       ? { envelope: { from: envelope.from, to: envelope.recipients.map(({ address }) => address) } }
       : { bcc: people.bcc.map(addressOf) }),
     replyTo: message.replyTo.map(addressOf),
@@ -205,6 +223,14 @@ function mailOf(delivery: Delivery, buildsMime: boolean): object {
     ...(calendar ? { icalEvent: { ...calendar } } : {}),
     disableFileAccess: true,
     disableUrlAccess: true,
+  }
+}
+
+function composed(delivery: Delivery): Buffer {
+  try {
+    return compose(delivery)
+  } catch {
+    throw handOverError({ outcome: 'failed', kind: 'content', reason: 'the message could not be composed' })
   }
 }
 

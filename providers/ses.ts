@@ -83,7 +83,7 @@ export function ses(options: SesOptions = {}): Provider<SesProviderOptions> {
         context,
         async (call) => {
           const { sdk, client } = await load()
-          const input = await payloadOf(delivery, context.options ?? {}, settings)
+          const input = payloadOf(delivery, context.options ?? {}, settings)
           await run(call, new sdk.SendEmailCommand(input) as unknown as SesCommand, client)
         },
         unprepared,

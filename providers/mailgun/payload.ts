@@ -55,12 +55,12 @@ interface MailgunFile {
 }
 
 /** The form of one delivery: fields where they carry everything, else MIME. */
-export async function formOf(delivery: Delivery, options: MailgunProviderOptions): Promise<MailgunForm> {
+export function formOf(delivery: Delivery, options: MailgunProviderOptions): MailgunForm {
   const { message, envelope } = delivery
   const shared = { ...prefixed('v:', variablesOf(delivery)), ...switchesOf(delivery, options) }
   if (!options.template && beyondFields(delivery, options)) {
     // Tags and metadata travel as options, where recipients do not see them.
-    const mime = await compose({ ...delivery, message: { ...message, tags: [], metadata: {} } })
+    const mime = compose({ ...delivery, message: { ...message, tags: [], metadata: {} } })
     return {
       to: envelope.recipients.map(({ address }) => address),
       message: new Blob([mime as Uint8Array<ArrayBuffer>], { type: 'message/rfc822' }),

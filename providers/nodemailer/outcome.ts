@@ -102,19 +102,20 @@ export function verdictOf(error: unknown): Verdict {
     case 'EAUTH':
       return verdict('failed', transient ? 'transient' : 'login')
     case 'EPROTOCOL':
-      if (reply !== undefined) return verdict('failed', permanent ? 'configuration' : 'transient')
+      if (permanent) return verdict('failed', 'configuration')
       break
     case 'EENVELOPE':
       if (transient) return verdict('failed', 'transient')
       if (!permanent) return verdict('failed', 'configuration')
       return envelopeVerdict(textOf(error, 'command'), reply, verdict)
     case 'EMESSAGE':
-      if (transient) return verdict('failed', 'transient')
       if (permanent) return verdict('rejected', reply === 552 ? 'size' : 'content')
       break
     case 'EABORT':
       return verdict('unknown', 'aborted')
   }
+  // A server that says 4yz and hangs up has not taken the mail.
+  if (transient) return verdict('failed', 'transient')
   const timeoutType = textOf(error, 'timeoutType') ?? ''
   if (setUpTimeouts.has(timeoutType)) return verdict('failed', 'timeout')
   const cause = textOf(error, 'originalCode') ?? name ?? ''

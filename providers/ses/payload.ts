@@ -46,14 +46,14 @@ const simpleHeaders = 15
 const mostMessageTags = 50
 
 /** The body of SendEmail: `Simple` where that carries everything, a stored template on request, else MIME. */
-export async function payloadOf(
+export function payloadOf(
   delivery: Delivery,
   given: SesProviderOptions,
   { configurationSetName, tenantName }: SesDefaults,
-): Promise<SendEmailCommandInput> {
+): SendEmailCommandInput {
   const { to, cc, bcc } = peopleOf(delivery)
   const { from, replyTo } = delivery.message
-  const content = await contentOf(delivery, given)
+  const content = contentOf(delivery, given)
   const { contactList, tracking } = given
   const setName = given.configurationSetName ?? configurationSetName
   return {
@@ -84,7 +84,7 @@ const enabled = (on: boolean | undefined) => (on === undefined ? undefined : on 
 
 type Content = NonNullable<SendEmailCommandInput['Content']>
 
-async function contentOf(delivery: Delivery, { template }: SesProviderOptions): Promise<Content> {
+function contentOf(delivery: Delivery, { template }: SesProviderOptions): Content {
   const { message } = delivery
   const fields = {
     Headers: wireHeadersOf(delivery).map(({ name, value }) => ({ Name: name, Value: value })),
@@ -102,7 +102,7 @@ async function contentOf(delivery: Delivery, { template }: SesProviderOptions): 
   }
   if (beyondSimple(delivery)) {
     // Tags and metadata travel as message tags, where recipients do not see them.
-    return { Raw: { Data: await compose({ ...delivery, message: { ...message, tags: [], metadata: {} } }) } }
+    return { Raw: { Data: compose({ ...delivery, message: { ...message, tags: [], metadata: {} } }) } }
   }
   const utf8 = (data: string | undefined) => (data === undefined ? undefined : { Data: data, Charset: 'UTF-8' })
   return {
