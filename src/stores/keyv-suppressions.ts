@@ -49,7 +49,9 @@ export class KeyvSuppressions {
   }
 
   get(tenant: string | undefined, key: string): Promise<readonly StoredSuppression[]> {
-    return this.#read(recordOf(tenant, key))
+    const record = recordOf(tenant, key)
+    // Alone: a Keyv that finds a record expired deletes the key, also one written anew since.
+    return this.#exclusive(record, () => this.#read(record))
   }
 
   remove(tenant: string | undefined, key: string, scope?: string): Promise<number> {

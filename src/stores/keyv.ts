@@ -1,9 +1,8 @@
 import { type Clock, systemClock } from '../clock.ts'
 import { configurationError, MailError } from '../errors.ts'
 import type { MessageStatus } from '../receipt.ts'
-import { DueList } from './due-list.ts'
-import { KeyedLock } from './keyed-lock.ts'
 import { type KeyvLike, KeyvRecords, recordKey } from './keyv-records.ts'
+import { type Holder, joinShare, type KeyvShare, layersOf } from './keyv-share.ts'
 import { KeyvSuppressions } from './keyv-suppressions.ts'
 import { idInMessageId } from './message-id.ts'
 import { type RowJson, rowFromJson, rowToJson } from './row-json.ts'
@@ -43,9 +42,11 @@ export function isKeyv(store: object): store is KeyvLike {
  * to this process only: after a crash a queued message is dispatched when a call repeats its key, else not at all. Keyv has
  * no atomic operation, so claims are exclusive between the mailers of this process and no others.
  *
- * The Keyv is the application's: it is not closed, and keys begin with `sendwright-v1-`. What it reports as an error fails
- * the call. Redis that is full is noticed only this way, so leave `emitErrors` on. Do not use an adapter that evicts, nor
- * memcached: it ends any life over 30 days at once.
+ * Give it a Keyv of its own. It is the application's, so it is not closed, but it gets an `error` listener until `close`:
+ * what it reports fails the call, since Keyv answers over many failures as if there were nothing (only so is a full Redis
+ * noticed), and with a listener Keyv 6 no longer throws. Keys begin with `sendwright-v1-`. Do not use an adapter that
+ * evicts, nor memcached, which ends at once what should live longer than 30 days; nor take rows written through Keyv 5 to
+ * 6, whose adapters look for them elsewhere.
  *
  * `list` and `suppress.list` throw `UNSUPPORTED_FEATURE`: a Keyv cannot be searched.
  *
@@ -73,24 +74,6 @@ interface StoredKey {
   readonly until: number
 }
 
-/** Who works on a row in this process. */
-interface Holder {
-  readonly fence: number
-  /** Monotonic. */
-  until: number
-  /** Whether the message was promised already, and must find its place in the queue. */
-  accepted: boolean
-}
-
-/** What all stores over one Keyv share in this process, or their claims would not see each other. */
-interface Shared {
-  stores: number
-  readonly locks: KeyedLock
-  readonly holders: Map<string, Holder>
-  readonly due: DueList
-  lastFence: number
-}
-
 const day = 86_400_000
 const patience = 2_000
 const leaseCheckEvery = 1_000
@@ -103,7 +86,7 @@ class KeyvStore implements MailStore {
   readonly #retention: number
   readonly #maxQueued: number
   readonly #records: KeyvRecords
-  readonly #shared: Shared
+  readonly #shared: KeyvShare
   readonly #leave: () => void
   /** Wall time as of the start, moved on by the monotonic clock: a step of the wall clock ends no window and no key. */
   readonly #epoch: number
@@ -115,8 +98,8 @@ class KeyvStore implements MailStore {
     this.#maxQueued = maxQueued
     this.#epoch = clock.now() - clock.monotonic()
     this.#records = new KeyvRecords(keyv, clock)
-    const { shared, leave } = join(keyv)
-    this.#shared = shared
+    const { share, leave } = joinShare(keyv)
+    this.#shared = share
     this.#leave = leave
     this.suppress = new KeyvSuppressions(this.#records, clock, (record, task) => this.#locked(record, task))
   }
@@ -169,8 +152,8 @@ class KeyvStore implements MailStore {
     })
   }
 
-  async get(id: string): Promise<Row | undefined> {
-    return (await this.#readRow(id))?.row
+  get(id: string): Promise<Row | undefined> {
+    return this.#locked(rowKey(id), async () => (await this.#readRow(id))?.row)
   }
 
   async find(by: { readonly messageId: string } | { readonly providerMessageId: string }): Promise<Row | undefined> {
@@ -404,45 +387,6 @@ const isWaiting = ({ status }: Row) => status === 'queued' || status === 'schedu
 /** What `due` hands out: not what was settled meanwhile, nor what is held as unknown. */
 const isWork = ({ status }: Row) => !settledStatuses.has(status) && status !== 'unknown'
 
-const shares = new WeakMap<object, Map<string, Shared>>()
-
-/** The share of everybody who uses the same namespace of the same adapter in this process, until the last one leaves. */
-function join(keyv: KeyvLike): { shared: Shared; leave: () => void } {
-  const namespace = String((keyv as { namespace?: unknown }).namespace ?? '')
-  const origin = layers(keyv).at(-1)!
-  const byNamespace = shares.get(origin) ?? new Map<string, Shared>()
-  shares.set(origin, byNamespace)
-  const shared = byNamespace.get(namespace) ?? {
-    stores: 0,
-    locks: new KeyedLock(),
-    holders: new Map(),
-    due: new DueList(),
-    lastFence: 0,
-  }
-  byNamespace.set(namespace, shared)
-  shared.stores++
-  let joined = true
-  return {
-    shared,
-    leave() {
-      if (joined) shared.stores--
-      joined = false
-      if (shared.stores === 0 && byNamespace.get(namespace) === shared) byNamespace.delete(namespace)
-    },
-  }
-}
-
-/** The Keyv, its adapter, and what that wraps in turn: Keyv 6 puts a bridge around older ones. */
-function layers(keyv: object): object[] {
-  const found = [keyv]
-  for (let layer: unknown = keyv; found.length < 4; ) {
-    layer = (layer as { store?: unknown }).store
-    if (typeof layer !== 'object' || layer === null) break
-    found.push(layer)
-  }
-  return found
-}
-
 function checkKeyv(keyv: unknown): void {
   if (typeof keyv !== 'object' || keyv === null) {
     throw configurationError('keyvStore needs a Keyv instance; a connection text is not taken.')
@@ -456,7 +400,7 @@ function checkKeyv(keyv: unknown): void {
   if ((keyv as { opts?: { emitErrors?: unknown } }).opts?.emitErrors === false) {
     throw configurationError('This Keyv has `emitErrors: false`, so it would hide its failures; leave it on.')
   }
-  if (layers(keyv).some((layer) => (layer as { throwOnConnectError?: unknown }).throwOnConnectError === false)) {
+  if (layersOf(keyv).some((layer) => (layer as { throwOnConnectError?: unknown }).throwOnConnectError === false)) {
     throw configurationError(
       'This Keyv answers as if there were nothing while its server is down (createKeyvNonBlocking or throwOnConnectError: false); use createKeyv.',
     )
