@@ -6,6 +6,7 @@ import { type Holder, joinShare, type KeyvShare, layersOf } from './keyv-share.t
 import { KeyvSuppressions } from './keyv-suppressions.ts'
 import { idInMessageId } from './message-id.ts'
 import { type RowJson, rowFromJson, rowToJson } from './row-json.ts'
+import { isWaiting, isWork } from './row-status.ts'
 import {
   type Claim,
   type ClaimOptions,
@@ -382,11 +383,6 @@ interface ReadRow {
 
 const rowKey = (id: string) => recordKey('row', id)
 const keyKey = (key: string) => recordKey('key', key)
-const isWaiting = ({ status }: Row) => status === 'queued' || status === 'scheduled'
-
-/** What `due` hands out: not what was settled meanwhile, nor what is held as unknown. */
-const isWork = ({ status }: Row) => !settledStatuses.has(status) && status !== 'unknown'
-
 function checkKeyv(keyv: unknown): void {
   if (typeof keyv !== 'object' || keyv === null) {
     throw configurationError('keyvStore needs a Keyv instance; a connection text is not taken.')

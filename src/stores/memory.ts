@@ -6,6 +6,8 @@ import { idInMessageId } from './message-id.ts'
 import { Ordered } from './ordered.ts'
 import { isPackable, type PackedRow, packRow, unpackRow } from './packed-row.ts'
 import { cursorPlace, pageSize } from './page.ts'
+import { contentBytes, withoutContent } from './row-content.ts'
+import { isWaiting, isWork } from './row-status.ts'
 import {
   type Claim,
   type ClaimOptions,
@@ -312,7 +314,7 @@ class MemoryStore implements MailStore {
     const { row } = slot
     slot.leasedUntil = 0
     this.#leased.delete(row.id)
-    if (row.status === 'queued' || row.status === 'scheduled') {
+    if (isWaiting(row)) {
       this.#due.put(row.id, row.tenant, row.priority, row.dueAt ?? row.createdAt)
       return
     }
@@ -378,8 +380,7 @@ class MemoryStore implements MailStore {
       const slot = this.#slot(id)!
       this.#spareContent.delete(id)
       this.#contentBytes -= contentBytes(slot.row)
-      const { work: _dropped, ...row } = slot.row
-      slot.row = row
+      slot.row = withoutContent(slot.row)
       this.#pack(slot)
     }
     if (bytes === 0 || this.#contentBytes + bytes <= this.#maxContentBytes) return
@@ -407,19 +408,6 @@ class MemoryStore implements MailStore {
 
 /** Small enough to need no box of its own on the heap. */
 const minutes = (ms: number) => Math.floor(ms / 60_000)
-
-/** Whether a row whose worker vanished needs another; a settled or held one does not. */
-const isWork = ({ status }: Row) => !settledStatuses.has(status) && status !== 'unknown'
-
-/** Memory a row's content takes: two bytes a character, and an estimate for what is small and many. */
-function contentBytes({ work }: Row): number {
-  if (!work) return 0
-  const { text, html, calendar, headers, attachments } = work.message
-  let bytes = 2 * ((text?.length ?? 0) + (html?.length ?? 0) + (calendar?.content.length ?? 0))
-  for (const { name, value } of headers) bytes += 2 * (name.length + value.length)
-  for (const { content } of attachments) bytes += content.byteLength
-  return bytes
-}
 
 function matches(row: Row, { tenant, index, since, until }: ListQuery): boolean {
   if (row.tenant !== tenant) return false
