@@ -24,7 +24,7 @@ export function isContentType(value: string): boolean {
   return value.length <= 200 && contentType.test(value) && !/^(?:multipart|message)\//i.test(value)
 }
 
-export const isContentId = (value: string): boolean => /^[!#-;=?A-~]{1,78}$/.test(value)
+export const isContentId = (value: string): boolean => /^[!#-;=?-~]{1,78}$/.test(value)
 
 /** The bytes of text content in its named encoding. Nothing is truncated in silence (INVARIANTS F3). */
 export function decodeContent(content: string, encoding: 'utf8' | 'base64' | 'hex', limit: number): Bytes {

@@ -262,7 +262,7 @@ function jsonSize(value: unknown): number {
   }
   let size = 2
   for (const [name, entry] of Object.entries(value)) {
-    if (forbiddenNames.has(name)) return Number.POSITIVE_INFINITY
+    if (forbiddenNames.has(name) || !name.isWellFormed()) return Number.POSITIVE_INFINITY
     if (entry === undefined && !Array.isArray(value)) continue
     size += name.length + 3 + jsonSize(entry)
   }

@@ -4,8 +4,8 @@ const headerBytes = 1_000
 const partBytes = 300
 
 /**
- * About how many bytes the message takes on the wire, never much too low: attachments as base64 with line ends, bodies
- * as the dearer of their encodings, a flat share for headers and boundaries.
+ * About how many bytes the message takes on the wire, never much too low: attachments and bodies as base64 with
+ * line ends, a flat share for headers and boundaries.
  */
 export function encodedSize(message: MessageSnapshot): number {
   let bytes =
@@ -22,9 +22,10 @@ export function encodedSize(message: MessageSnapshot): number {
 
 const base64Size = (bytes: number) => Math.ceil((Math.ceil(bytes / 3) * 4 * 78) / 76)
 
-/** Text that is not ASCII may be sent as base64; ASCII grows a little by soft line breaks. */
+/** As base64 with CRLF for every line end: no part takes more. */
 function encodedText(text: string | undefined): number {
   if (text === undefined) return 0
-  const bytes = Buffer.byteLength(text)
-  return partBytes + (bytes === text.length ? Math.ceil(bytes * 1.06) : base64Size(bytes))
+  let lines = 0
+  for (let at = text.indexOf('\n'); at >= 0; at = text.indexOf('\n', at + 1)) lines++
+  return partBytes + base64Size(Buffer.byteLength(text) + lines)
 }
