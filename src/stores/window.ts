@@ -78,10 +78,12 @@ export class SlidingWindow {
     return this.#total === 0
   }
 
+  /** The fewest whole milliseconds after which `bucket` no longer counts. */
   #untilGone(bucket: number, now: number): number {
-    const wait = Math.max(1, Math.ceil((bucket + slots) * this.#width - now))
-    // The product may round down to a moment that division still puts into the bucket before.
-    return Math.floor((now + wait) / this.#width) < bucket + slots ? wait + 1 : wait
+    // The product may be rounded to either side of the moment at which division sees the next bucket.
+    let wait = Math.max(1, Math.ceil((bucket + slots) * this.#width - now) - 1)
+    while (Math.floor((now + wait) / this.#width) < bucket + slots) wait++
+    return wait
   }
 
   #advance(now: number): void {
