@@ -1,7 +1,9 @@
 import assert from 'node:assert/strict'
+import { execFile } from 'node:child_process'
 import http from 'node:http'
 import { type AddressInfo, createServer, type Socket } from 'node:net'
 import { test } from 'node:test'
+import { promisify } from 'node:util'
 import { decodeWords } from 'postal-mime'
 import { decodeLabel, encodeLabel } from '../../providers/shared/carried.ts'
 import { Exchange } from '../../providers/shared/exchange.ts'
@@ -258,6 +260,25 @@ test('proxies named in the environment are not used', async () => {
       else process.env[name] = before[index]
     }
   }
+})
+
+test('importing and making the adapters loads no SDK, no nodemailer and no zod', async () => {
+  const root = new URL('../../providers/', import.meta.url).href
+  const script = `
+    import { registerHooks } from 'node:module'
+    const seen = []
+    registerHooks({ resolve: (name, context, next) => (seen.push(name), next(name, context)) })
+    const load = (name) => import('${root}' + name + '.ts')
+    const [a, b, c, d, e] = await Promise.all(['ses', 'sendgrid', 'mailgun', 'nodemailer', 'memory'].map(load))
+    a.ses({ region: 'eu-west-1' })
+    b.sendgrid({ apiKey: 'SG.x' })
+    c.mailgun({ apiKey: 'x', domain: 'mg.example.com' })
+    d.nodemailer({ transport: 'smtp://127.0.0.1' })
+    e.memory()
+    console.log(JSON.stringify(seen.filter((name) => !/^(\\.|file:|node:)/.test(name))))
+  `
+  const { stdout } = await promisify(execFile)(process.execPath, ['--input-type=module', '-e', script])
+  assert.equal(stdout, '[]\n')
 })
 
 test('a missing package is named with the command to install it, and the outcome is failed', async () => {

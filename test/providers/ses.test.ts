@@ -248,6 +248,25 @@ test('before the request nothing can be taken: no credentials, nobody listening,
   assertSilent([secretAccessKey], login, stranger)
 })
 
+test('a clock found wrong is corrected by the SDK for later calls', async () => {
+  const date = new Date(Date.now() + 3_600_000).toUTCString()
+  const headers = { 'x-amzn-errortype': 'RequestTimeTooSkewed', date }
+  await using server = await answering({ status: 403, headers, body: '{}' })
+  const provider = providerAt(server.url)
+  const hours = new Set<number>()
+  // The SDK reads the answer after we did: the correction may come a call later.
+  for (let calls = 0; calls < 50 && hours.size < 2; calls++) {
+    assert.deepEqual(facts(await failureOf(provider.send(deliveryOf(), context()))), failed('transient'))
+    const signed = String(server.state.headers['x-amz-date']).replace(
+      /^(....)(..)(..)T(..)(..)(..)Z$/,
+      '$1-$2-$3T$4:$5:$6Z',
+    )
+    hours.add(Math.round((Date.parse(signed) - Date.now()) / 3_600_000))
+  }
+  assert.deepEqual([...hours], [0, 1])
+  await provider.close?.()
+})
+
 test('P9 credentials that never come end with the deadline, and nothing is sent when they come late', async () => {
   await using server = await createSesServer()
   const late = Promise.withResolvers<typeof credentials>()
