@@ -2,8 +2,8 @@ import { callOf } from '../call.ts'
 import type { Delivery } from '../delivery.ts'
 import { type Issue, MailError } from '../errors.ts'
 import type { Provider } from '../provider.ts'
+import { lookAt } from '../routing/route.ts'
 import { uncarried } from './carry.ts'
-import { lookAt } from './route.ts'
 
 export interface Candidate {
   readonly name: string
@@ -31,7 +31,7 @@ export function candidates(delivery: Delivery, random?: () => number): readonly 
   }
   return names.map((name) => {
     const found = context.provider(name)
-    if (!found) throw new MailError('NO_PROVIDER', `There is no provider named '${name.slice(0, 64)}'.`)
+    if (!found) throw new MailError('NO_PROVIDER', 'The route names a provider that is not in `providers`.')
     return { name, provider: found, issues: uncarried(found, delivery, delivery.message.providerOptions[name]) }
   })
 }
