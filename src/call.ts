@@ -1,8 +1,8 @@
 import type { Deadline } from './deadline.ts'
 import type { Delivery, Recipient } from './delivery.ts'
-import type { BulkGroup } from './dispatch/bulk.ts'
-import type { Route } from './dispatch/route.ts'
 import { configurationError } from './errors.ts'
+import type { BulkGroup } from './routing/bulk.ts'
+import type { Route } from './routing/route.ts'
 import type { RowRecipient, Taken } from './stores/store.ts'
 import type { TenantContext } from './tenants/context.ts'
 

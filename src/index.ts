@@ -3,7 +3,6 @@ export type { Clock, Timer } from './clock.ts'
 export type { CloseOptions, Manifest } from './closing.ts'
 export type { Delivery, Envelope, Recipient, Stream } from './delivery.ts'
 export type { RetryOptions } from './dispatch/rounds.ts'
-export { failover, type Route, type RouteFacts, type RouteFunction, roundRobin, weighted } from './dispatch/route.ts'
 export { type FailureKind, type Issue, MailError, type MailErrorCode } from './errors.ts'
 export type { Logger, MailEvents, MailEventType } from './events.ts'
 export type { Limits } from './limits.ts'
@@ -52,6 +51,7 @@ export type {
   RecipientStatus,
   TimelineEvent,
 } from './receipt.ts'
+export { failover, type Route, type RouteFacts, type RouteFunction, roundRobin, weighted } from './routing/route.ts'
 // For those who write a store.
 export type { KeyvLike } from './stores/keyv.ts'
 export type * from './stores/store.ts'

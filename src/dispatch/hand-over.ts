@@ -5,11 +5,11 @@ import type { Delivery } from '../delivery.ts'
 import { MailError, sanitizeReason, withDetails } from '../errors.ts'
 import type { Events } from '../events.ts'
 import type { Ledger } from '../ledger/ledger.ts'
-import { type HandOverResult, receiptOf, withAttempt, withResult } from '../ledger/row.ts'
+import { type Exchanged, type HandOverResult, receiptOf, withAttempt, withResult } from '../ledger/row.ts'
 import type { Send } from '../policies/policy.ts'
 import { type Answer, handOverError, type Provider, type RecipientAnswer, type SendContext } from '../provider.ts'
 import type { Outcome } from '../receipt.ts'
-import type { BulkCall } from './bulk.ts'
+import type { BulkCall } from '../routing/bulk.ts'
 
 /** How long a provider may take to settle once it was told to stop. */
 const abortGrace = 250
@@ -19,9 +19,6 @@ export interface HandOverParts {
   readonly clock: Clock
   readonly events: Events
 }
-
-/** A result, and for a provider that was given up the one it may still come to. */
-export type Exchanged = HandOverResult & { readonly late?: Promise<HandOverResult> }
 
 /**
  * Dispatch's last step: the attempt record, the provider, the outcome record. Rejects with the provider's error when

@@ -8,7 +8,7 @@ import type { Entry } from '../ledger/entry.ts'
 import type { Ledger } from '../ledger/ledger.ts'
 import { receiptOf } from '../ledger/row.ts'
 import type { Send } from '../policies/policy.ts'
-import type { BreakerChange } from './breaker.ts'
+import type { BreakerChange } from '../routing/breaker.ts'
 import { type Candidate, candidates } from './candidates.ts'
 import { uncarried } from './carry.ts'
 

@@ -15,6 +15,9 @@ import type { Row, RowRecipient } from '../stores/store.ts'
 /** How a hand-over ended: the provider's answer, or the error it rejected with. */
 export type HandOverResult = { readonly answer: Answer } | { readonly error: MailError }
 
+/** A result, and for a provider that was given up the one it may still come to. */
+export type Exchanged = HandOverResult & { readonly late?: Promise<HandOverResult> }
+
 /** Rows are values: each function answers a new one and changes nothing. */
 export function withAttempt(row: Row, provider: string, now: number): Row {
   const attempt: Attempt = { number: row.attempts.length + 1, provider, startedAt: new Date(now).toISOString() }
@@ -106,13 +109,13 @@ export function ended(row: Row, nobody: MessageStatus, error?: { code: string; r
   )
   const outcome = verdict(recipients)
   const status = outcome === 'failed' ? nobody : outcome
-  const { work, dueAt: _, ...rest } = row
+  const { work, dueAt: _, lastError: _before, ...rest } = row
   const keeps = row.kind === 'queue' && (status === 'failed' || status === 'unknown')
   return {
     ...rest,
     status,
     recipients,
-    ...(error ? { lastError: error } : {}),
+    ...(error && status !== 'sent' ? { lastError: error } : {}),
     ...(keeps && work ? { work } : {}),
   }
 }

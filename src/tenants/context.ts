@@ -1,12 +1,12 @@
 import type { Clock } from '../clock.ts'
-import { Breaker } from '../dispatch/breaker.ts'
-import { failover, type Route, type RouteInput, toRoute } from '../dispatch/route.ts'
 import { configurationError } from '../errors.ts'
 import { type Limits, type ResolvedLimits, resolveLimits } from '../limits.ts'
 import { canonicalDomain, isProblem, type ParsedMailbox, parseMailbox } from '../message/address.ts'
 import { hashKey } from '../message/fingerprint.ts'
 import type { AddressInput } from '../message/message.ts'
 import type { Provider } from '../provider.ts'
+import { Breaker } from '../routing/breaker.ts'
+import { failover, type Route, type RouteInput, toRoute } from '../routing/route.ts'
 import type { Window } from '../stores/store.ts'
 
 /** Everything that is different from one tenant to the next. Nothing is inherited but limits and the list of senders. */

@@ -1,7 +1,36 @@
 import type { Socket } from 'node:net'
 import type { TLSSocket } from 'node:tls'
+import type { RawMail } from './parse-mail.ts'
 import type { Fault, FaultPoint } from './scripted-server.ts'
-import type { SmtpPost } from './smtp-server.ts'
+
+export interface SmtpServerOptions {
+  /** Default `none`. With the other two the client has to trust `ca`. */
+  readonly tls?: 'none' | 'starttls' | 'implicit'
+  /** Makes login necessary. A token is what XOAUTH2 presents. Default: no AUTH is offered. */
+  readonly auth?: { readonly user: string; readonly pass: string } | { readonly user: string; readonly token: string }
+  /** Most bytes of one message, announced as SIZE. Default: SIZE is not offered. */
+  readonly size?: number
+  /** Most recipients of one message; the others are answered 452 4.5.3. Default `Infinity`. */
+  readonly recipients?: number
+  /** Default true. */
+  readonly smtputf8?: boolean
+  /** Default true. */
+  readonly pipelining?: boolean
+  /** Writes every reply in pieces of one byte, each in a packet of its own. Default false. */
+  readonly trickle?: boolean
+}
+
+/** What a session needs of its server. */
+export interface SmtpPost {
+  readonly options: SmtpServerOptions
+  readonly commands: string[]
+  /** The fault that strikes here, if any; it is used up by asking. */
+  strike(at: FaultPoint, recipient?: string): Fault | undefined
+  countBody(): void
+  /** Files a mail and names its queue id. */
+  accept(mail: Omit<RawMail, 'providerMessageId'>): string
+  encrypt(socket: Socket): TLSSocket
+}
 
 /** What a whole refusal reads like at each point, by kind of fault. */
 const refusals: Readonly<Record<FaultPoint, { readonly '4xx': string; readonly '5xx': string }>> = {

@@ -1,8 +1,8 @@
 import { isDeepStrictEqual } from 'node:util'
 import type { Clock, Timer } from '../clock.ts'
 import type { Delivery } from '../delivery.ts'
+import type { Exchanged } from '../ledger/row.ts'
 import type { Provider } from '../provider.ts'
-import type { Exchanged } from './hand-over.ts'
 
 /** How long a hand-over waits for the others of its merge. */
 const linger = 10
