@@ -39,7 +39,7 @@ import { recipientLimit } from './policies/recipient-limit.ts'
 import { sandbox } from './policies/sandbox.ts'
 import { senderAuthorisation } from './policies/sender.ts'
 import { suppression } from './policies/suppression.ts'
-import { preparing } from './prepare.ts'
+import { preparing, sharing } from './prepare.ts'
 import { queueWork, type Worker } from './queues/work.ts'
 import type { Receipt } from './receipt.ts'
 import { type Suppressions, suppressionsOf } from './suppressions.ts'
@@ -100,6 +100,7 @@ export function createMailer<const P extends Providers>(options: MailerOptions<P
   }
 
   const prepare = preparing(parts)
+  const share = sharing(parts)
   const queue = queueWork(parts, finish)
 
   const send = async (message: unknown, sendOptions: SendOptions = {}, group?: object): Promise<Receipt> => {
@@ -153,7 +154,7 @@ export function createMailer<const P extends Providers>(options: MailerOptions<P
       sendBatch: typed(async (items, batch) => sendBatch(calls, items, batch, batchLimit)),
       streamBatch: (items, batch) => streamBatch(calls, items, batch),
       sendMerge: typed(async (message, recipients, given) =>
-        sendMerge({ ...parts.merge, send }, message, recipients, own(given), await batchLimit(given)),
+        sendMerge({ ...parts.merge, share, send }, message, recipients, own(given), await batchLimit(given)),
       ),
       cancel: async (id) => messagesOf(parts, tenant).cancel(id),
       messages: messagesOf(parts, tenant),

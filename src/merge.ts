@@ -18,6 +18,8 @@ export interface MergeRecipient {
 export interface MergeParts {
   /** Sends one recipient's message; those of one `group` may leave in one call of the provider. */
   readonly send: (message: unknown, options: SendOptions, group: object) => Promise<Receipt>
+  /** The message with what its recipients share read once: streams end here, bytes are copied here. */
+  readonly share: (message: object, options: SendOptions) => Promise<object>
   readonly mailboxKeyOf: (to: unknown) => string
   readonly newGroup: () => object
 }
@@ -44,11 +46,12 @@ export async function sendMerge(
     }
   }
   const group = parts.newGroup()
+  const sharing = parts.share(message, options)
   const results: BatchItemResult[] = await Promise.all(
     // Holes are recipients too, malformed ones.
     Array.from(recipients, (recipient, index) =>
-      resultOf(index, () => {
-        const own = messageFor(message, recipient)
+      resultOf(index, async () => {
+        const own = messageFor(await sharing, recipient)
         const key = options.idempotencyKey && derivedKey(options.idempotencyKey, parts.mailboxKeyOf(own.to))
         return parts.send(own, key === undefined ? options : { ...options, idempotencyKey: key }, group)
       }),

@@ -81,6 +81,29 @@ export function preparing(parts: Parts): Prepare {
   }
 }
 
+/** Stands where a message needs somebody, while only its attachments are read. */
+const nobody = 'nobody@sendwright.invalid'
+
+/** Reads the attachments of a message that will be sent many times: a stream ends here, and bytes are copied once. */
+export function sharing(parts: Parts): (message: object, options: SendOptions) => Promise<object> {
+  return async (message, options) => {
+    const { attachments } = message as { attachments?: unknown }
+    if (attachments === undefined) return message
+    if (parts.state.closed) throw closed()
+    const checked = checkSendOptions(options, parts.timeout)
+    const taken = takeMessage({ from: nobody, to: nobody, subject: '-', text: '-', attachments })
+    const deadline = parts.underWay.begin(checked.timeout, checked.signal)
+    try {
+      const { limits } = await deadline.within(Promise.resolve(contextFor(parts, checked.tenant)))
+      const read = await parts.read(taken, { limits, signal: deadline.signal })
+      deadline.check()
+      return { ...message, attachments: read.message.attachments }
+    } finally {
+      deadline.end()
+    }
+  }
+}
+
 function contextFor(parts: Parts, tenant: string | undefined): Awaitable<TenantContext> {
   if (tenant === undefined && parts.requireTenant) {
     throw new MailError(

@@ -95,7 +95,7 @@ export function copyPlain(input: unknown, mostBytes: number): unknown {
     const view = viewOf(value, path)
     bytes += sizeOf(view)
     if (bytes > mostBytes) throw new NotPlain(path, 'too_large', `Makes the message larger than ${mostBytes} bytes.`)
-    return new Uint8Array(view)
+    return owned.has(view) ? view : own(new Uint8Array(view))
   }
 
   try {
@@ -134,6 +134,14 @@ function streamOf(value: object, open: () => AsyncIterator<unknown>, path: Path)
   if (typeof on === 'function') Reflect.apply(on, value, ['error', ignore])
   requireContent(path, 'A stream')
   return new StreamSource(value, open)
+}
+
+const owned = new WeakSet<Uint8Array>()
+
+/** Marks bytes nobody outside can write to, so that reading them again copies nothing. */
+export function own(bytes: Uint8Array): Uint8Array {
+  owned.add(bytes)
+  return bytes
 }
 
 const ignore = () => undefined

@@ -5,7 +5,7 @@ import type { RecipientField } from '../receipt.ts'
 import { type AddressRules, createAddressReader, type ParsedMailbox } from './address.ts'
 import { readStream } from './attachments.ts'
 import type { Attachment, Mailbox, MessageSnapshot } from './message.ts'
-import { copyPlain, NotPlain, StreamSource } from './plain.ts'
+import { copyPlain, NotPlain, own, StreamSource } from './plain.ts'
 import { buildSchema, issuesOf, type MessageSchema, type ParsedMessage, pathText } from './schema.ts'
 import { encodedSize } from './size.ts'
 import { textFromHtml } from './text-from-html.ts'
@@ -164,7 +164,7 @@ async function readAttachments(
     attachments.push(
       Object.freeze({
         filename,
-        content: bytes,
+        content: own(bytes),
         contentType: contentType ?? (await typeOfFile(filename)),
         ...(contentId === undefined ? {} : { contentId }),
       }),

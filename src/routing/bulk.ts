@@ -64,12 +64,18 @@ export class BulkGroup {
   }
 }
 
-/** Equal but for what each recipient of a merge may have of its own. */
+/** Equal but for what each recipient of a merge may have of its own. A merge shares the bytes of its attachments. */
 function sameContent(a: Delivery, b: Delivery): boolean {
-  return a.envelope.from === b.envelope.from && isDeepStrictEqual(contentOf(a), contentOf(b))
+  const [ours, theirs] = [a.message.attachments, b.message.attachments]
+  return (
+    a.envelope.from === b.envelope.from &&
+    ours.length === theirs.length &&
+    ours.every(({ content }, i) => content === theirs[i]!.content) &&
+    isDeepStrictEqual(contentOf(a), contentOf(b))
+  )
 }
 
 function contentOf({ message }: Delivery): object {
-  const { to: _to, metadata: _metadata, headers: _headers, ...content } = message
-  return content
+  const { to: _to, metadata: _metadata, headers: _headers, attachments, ...content } = message
+  return { ...content, attachments: attachments.map(({ content: _content, ...facts }) => facts) }
 }
