@@ -30,7 +30,7 @@ export class DueList {
 
   /** Places in memory: those of the list, and at most as many stale ones, or a thousand. */
   get held(): number {
-    return this.#places.size + this.#stale
+    return [this.#waiting, ...this.#ready.values()].reduce((sum, heap) => sum + heap.size, 0)
   }
 
   put(id: string, tenant: string | undefined, priority: number, dueAt: number): void {

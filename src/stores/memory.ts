@@ -35,7 +35,7 @@ export interface MemoryStoreOptions {
   readonly maxContentBytes?: number
   /** Suppression entries. Default 1,000,000. */
   readonly maxSuppressions?: number
-  /** Milliseconds a settled row is kept. Default 30 days. */
+  /** Milliseconds a settled row is kept at least, while there is room. Default 30 days. */
   readonly retention?: number
   readonly clock?: Clock
 }
@@ -96,7 +96,7 @@ class MemoryStore implements MailStore {
   readonly #providerIds = new Map<string, string>()
   /** Of rows that were given more than one: a partly taken message has two. */
   readonly #earlierProviderIds = new Map<string, string[]>()
-  /** Settled rows without a key, oldest first, with the minute they were made in. */
+  /** Settled rows without a key, in the order they came to be so, with the minute they were made in. */
   readonly #evictable = new Map<string, number>()
   /** Settled and unknown rows that still have their content, oldest first, with the moment it may go. */
   readonly #spareContent = new Map<string, number>()

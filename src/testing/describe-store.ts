@@ -123,12 +123,14 @@ const fences: Suite = {
   },
 
   'D4: a settled row has no holder: the fence that settled it writes no more': async ({ store }) => {
-    const row = rowOf()
-    const fence = await claimed(store, row)
-    assert.equal(await store.settle({ ...row, status: 'sent' }, fence), true)
-    assert.equal(await store.settle({ ...row, status: 'failed' }, fence), false)
-    assert.equal(await store.renew({ ...row, status: 'failed' }, fence, lease.ms), false)
-    assert.equal((await store.get(row.id))?.status, 'sent')
+    for (const status of ['sent', 'unknown', 'queued'] as const) {
+      const row = rowOf()
+      const fence = await claimed(store, row)
+      assert.equal(await store.settle({ ...row, status }, fence), true)
+      assert.equal(await store.settle({ ...row, status: 'failed' }, fence), false)
+      assert.equal(await store.renew({ ...row, status: 'failed' }, fence, lease.ms), false)
+      assert.equal((await store.get(row.id))?.status, status)
+    }
   },
 
   'D4: of a thousand takeovers at once exactly one succeeds': async ({ store, advance }) => {
@@ -253,6 +255,13 @@ const due: Suite = {
       await dueIds(store, 10),
       [1, 3, 0, 4, 2].map((i) => queued[i]!.id),
     )
+  },
+
+  'a repeat of its key leaves a queued row in its place': async ({ store, now }) => {
+    const [first, second] = ['a', 'b'].map((key) => rowOf({ key, status: 'queued', kind: 'queue', dueAt: now() }))
+    for (const row of [first!, second!]) await store.claim(row, { keyTtl: day })
+    await store.claim(rowOf({ key: 'a' }), { lease })
+    assert.deepEqual(await dueIds(store, 2), [first!.id, second!.id])
   },
 
   'tenants take turns, however much one has queued': async ({ store, now }) => {
@@ -532,6 +541,11 @@ const limits = (seed: number): Suite => ({
     assert.equal((await store.limits.take('k', windows, 1)).ok, false)
     await store.limits.refund('other', windows, 4, take.at)
     assert.equal((await store.limits.take('k', windows, 1)).ok, false)
+
+    const all = await store.limits.take('all', windows, 10)
+    assert.ok(all.ok)
+    await store.limits.refund('all', windows, 10, all.at)
+    assert.equal((await store.limits.take('all', windows, 10)).ok, true)
   },
 
   'a changed limit counts what passed under the old one': async ({ store }) => {

@@ -100,6 +100,42 @@ describe('P10: memory is bounded', () => {
     assert.ok(store.get(row.id))
   })
 
+  it('neither is one whose key ends meanwhile', async () => {
+    const { store, clock } = open({ maxRows: 2 })
+    const row = put(store, { status: 'failed', key: 'k' }, 1_000)
+    assert.ok(store.takeover(row.id, ['failed'], lease))
+    put(store, { status: 'sent' })
+    await clock.advance(1_000)
+    put(store, { status: 'sent' })
+    put(store, { status: 'sent' })
+    assert.ok(store.get(row.id))
+  })
+
+  it('a full store finds every row whose key has ended, also behind keys that last', async () => {
+    const { store, clock } = open({ maxRows: 60 })
+    for (let i = 0; i < 50; i++) put(store, { status: 'sent', key: `long ${i}` })
+    for (let i = 0; i < 10; i++) put(store, { status: 'sent', key: `short ${i}` }, 1_000)
+    assert.throws(() => store.claim(rowOf(), { lease }), code('STORE_UNAVAILABLE'))
+    await clock.advance(1_000)
+    for (let i = 0; i < 10; i++) assert.equal(store.claim(rowOf(), { lease }).state, 'claimed')
+    assert.throws(() => store.claim(rowOf(), { lease }), code('STORE_UNAVAILABLE'))
+  })
+
+  it('rows whose key has ended end after the retention too, without any need of room', async () => {
+    const { store, clock } = open({ retention: day })
+    const rows = Array.from({ length: 20 }, (_, i) =>
+      put(store, { status: 'sent', key: `k${i}`, createdAt: clock.now() }, 1_000),
+    )
+    await clock.advance(2 * day)
+    for (let i = 0; i < 20; i++) put(store, { status: 'sent', createdAt: clock.now() })
+    await clock.advance(2 * day)
+    put(store, { status: 'sent', createdAt: clock.now() })
+    assert.deepEqual(
+      rows.filter(({ id }) => store.get(id)),
+      [],
+    )
+  })
+
   it('settled rows end after the retention', async () => {
     const { store, clock } = open({ retention: 10 * day })
     const old = put(store, { status: 'sent', createdAt: clock.now() })
@@ -139,6 +175,26 @@ describe('P10: memory is bounded', () => {
     assert.equal(store.claim(rowOf(), { lease }).state, 'claimed', 'a row without content takes none')
   })
 
+  it('content that was removed with its row makes room', () => {
+    const { store } = open({ maxContentBytes: 6_000 })
+    const row = rowOf({ work: work(5_000) })
+    const claim = store.claim(row, { lease })
+    assert.ok(claim.state === 'claimed')
+    store.settle(row, claim.fence, { remove: true })
+    assert.equal(store.claim(rowOf({ work: work(5_000) }), { lease }).state, 'claimed')
+  })
+
+  it('content somebody works with stays', () => {
+    const { store } = open({ maxContentBytes: 6_000 })
+    const row = put(store, { status: 'failed', kind: 'queue', work: work(5_000) })
+    assert.ok(store.takeover(row.id, ['failed'], lease))
+    assert.throws(
+      () => store.claim(rowOf({ status: 'queued', kind: 'queue', work: work(5_000) }), {}),
+      code('QUEUE_FULL'),
+    )
+    assert.ok(store.get(row.id)?.work)
+  })
+
   it('content that is done with makes room for what is queued, oldest first; the row stays', () => {
     const { store } = open({ maxContentBytes: 10_000 })
     const first = put(store, { status: 'sandboxed', work: work(4_000) })
@@ -174,7 +230,8 @@ describe('P10: memory is bounded', () => {
     store.suppress.add([entry('a'), entry('b', clock.now() + 1_000)])
     store.suppress.add([entry('a'), entry('b', clock.now() + 1_000)])
     assert.throws(() => store.suppress.add([entry('c')]), code('STORE_UNAVAILABLE'))
-    await clock.advance(1_000)
+    await clock.advance(1_001)
+    assert.deepEqual(await store.suppress.list(undefined, { limit: 1 }), { items: [entry('a')] })
     store.suppress.add([entry('c')])
     assert.throws(() => store.suppress.add([entry('d'), entry('c')]), code('STORE_UNAVAILABLE'))
     assert.deepEqual(store.suppress.hasMany(undefined, ['a', 'b', 'c', 'd'], ['all']), [
