@@ -4,8 +4,8 @@ import { text } from 'node:stream/consumers'
 import { test } from 'node:test'
 import { start } from '../support/program.ts'
 
-test('the demo sends through real SMTP, shows receipts and one timeline, and ends with 0', async () => {
-  await using demo = start('examples/demo.ts', { NO_COLOR: '1' })
+test('the demo sends through real SMTP, shows receipts and one timeline, and ends with 0', async (t) => {
+  const demo = start(t, 'examples/demo.ts', { NO_COLOR: '1' })
   assert.equal(await demo.ended, 0, demo.err)
   assert.equal(demo.err, '')
   assert.ok(!demo.out.includes('\u001b'), 'no escape codes in a pipe')
@@ -21,8 +21,8 @@ test('the demo sends through real SMTP, shows receipts and one timeline, and end
   assert.match(demo.out, /✓ 502 of 502 mails are in the inbox/)
 })
 
-test('the inbox page answers on loopback names only, and shows a mail’s html in a sandbox that fetches nothing (W8)', async () => {
-  await using demo = start('examples/demo.ts', {}, ['--serve'])
+test('the inbox page answers on loopback names only, and shows a mail’s html in a sandbox that fetches nothing (W8)', async (t) => {
+  const demo = start(t, 'examples/demo.ts', {}, ['--serve'])
   const [, base] = await demo.printed(/open at (http:\S+\/) until/)
   assert.equal(new URL(base ?? '').hostname, '127.0.0.1')
   const get = async (path: string) => {

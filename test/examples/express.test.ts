@@ -3,9 +3,10 @@ import { test } from 'node:test'
 import { createSmtpServer } from '../../src/testing/smtp-server.ts'
 import { start } from '../support/program.ts'
 
-test('the Express service sends once per order, answers errors by their status, and ends cleanly on SIGTERM', async () => {
-  await using smtp = await createSmtpServer()
-  await using service = start('examples/express.ts', { SMTP_URL: smtp.url, PORT: '0' })
+test('the Express service sends once per order, answers errors by their status, and ends cleanly on SIGTERM', async (t) => {
+  const smtp = await createSmtpServer()
+  t.after(() => smtp.close())
+  const service = start(t, 'examples/express.ts', { SMTP_URL: smtp.url, PORT: '0' })
   const [, url] = await service.printed(/listening on (\S+)/)
   const post = async (body: unknown, order = '1048') => {
     const response = await fetch(`${url}/orders/${order}/shipped`, {

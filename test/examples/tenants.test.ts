@@ -6,9 +6,11 @@ import { test } from 'node:test'
 import { createSmtpServer } from '../../src/testing/smtp-server.ts'
 import { start } from '../support/program.ts'
 
-test('each tenant mails through its own account, under its own name, within its own quota (P8)', async () => {
-  await using north = await createSmtpServer({ auth: { user: 'north', pass: 'snow' } })
-  await using south = await createSmtpServer({ auth: { user: 'south', pass: 'sand' } })
+test('each tenant mails through its own account, under its own name, within its own quota (P8)', async (t) => {
+  const north = await createSmtpServer({ auth: { user: 'north', pass: 'snow' } })
+  t.after(() => north.close())
+  const south = await createSmtpServer({ auth: { user: 'south', pass: 'sand' } })
+  t.after(() => south.close())
   const folder = await mkdtemp(join(tmpdir(), 'tenants-'))
   const file = join(folder, 'tenants.json')
   await writeFile(
@@ -19,7 +21,7 @@ test('each tenant mails through its own account, under its own name, within its 
       east: { smtp: south.url, from: 'mail@east.example', perDay: 10, version: 1, blocked: true },
     }),
   )
-  await using service = start('examples/tenants.ts', { TENANTS: file, PORT: '0' })
+  const service = start(t, 'examples/tenants.ts', { TENANTS: file, PORT: '0' })
   const [, url] = await service.printed(/listening on (\S+)/)
   const mail = async (tenant: string, change: object = {}) => {
     const body = JSON.stringify({ to: 'ada@example.com', subject: `From ${tenant}`, text: 'Hello.', ...change })

@@ -6,9 +6,10 @@ import { start } from '../support/program.ts'
 const job = (n: number) =>
   `${JSON.stringify({ key: `welcome-${n}`, to: `user${n}@example.com`, subject: `Welcome ${n}`, text: 'Good.' })}\n`
 
-test('the worker sends each job once, refuses what is no job, and empties its queue at the end of input', async () => {
-  await using smtp = await createSmtpServer()
-  await using worker = start('examples/worker.ts', { SMTP_URL: smtp.url })
+test('the worker sends each job once, refuses what is no job, and empties its queue at the end of input', async (t) => {
+  const smtp = await createSmtpServer()
+  t.after(() => smtp.close())
+  const worker = start(t, 'examples/worker.ts', { SMTP_URL: smtp.url })
   for (let n = 0; n < 30; n++) worker.child.stdin?.write(job(n))
   worker.child.stdin?.write(job(7))
   worker.child.stdin?.write('no JSON\n{"key":"x","to":"nobody","subject":"x","text":"x"}\n')
@@ -28,9 +29,10 @@ test('the worker sends each job once, refuses what is no job, and empties its qu
   assert.match(worker.err, /refused VALIDATION_ERROR/)
 })
 
-test('the worker, told to stop, sends what it has taken before it ends', async () => {
-  await using smtp = await createSmtpServer()
-  await using worker = start('examples/worker.ts', { SMTP_URL: smtp.url })
+test('the worker, told to stop, sends what it has taken before it ends', async (t) => {
+  const smtp = await createSmtpServer()
+  t.after(() => smtp.close())
+  const worker = start(t, 'examples/worker.ts', { SMTP_URL: smtp.url })
   for (let n = 0; n < 50; n++) worker.child.stdin?.write(job(n))
   await worker.printed(/queued msg_/)
   worker.child.kill('SIGTERM')

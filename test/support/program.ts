@@ -1,6 +1,7 @@
 import { type ChildProcess, spawn } from 'node:child_process'
 import { once } from 'node:events'
 import { join } from 'node:path'
+import type { TestContext } from 'node:test'
 
 const root = join(import.meta.dirname, '../..')
 
@@ -13,11 +14,15 @@ export interface Program {
   printed(pattern: RegExp): Promise<RegExpExecArray>
   /** Resolves with the exit code when the program and its streams have ended. */
   readonly ended: Promise<number | null>
-  [Symbol.asyncDispose](): Promise<void>
 }
 
-/** Starts a file of the repository, or any path, as a user would: `node <file> …`. */
-export function start(file: string, env: Record<string, string> = {}, args: readonly string[] = []): Program {
+/** Starts a file of the repository, or any path, as a user would: `node <file> …`. What still runs ends with the test. */
+export function start(
+  test: TestContext,
+  file: string,
+  env: Record<string, string> = {},
+  args: readonly string[] = [],
+): Program {
   const { FORCE_COLOR: _color, NODE_TEST_CONTEXT: _context, ...inherited } = process.env
   const child = spawn(process.execPath, [file, ...args], { cwd: root, env: { ...inherited, ...env } })
   let out = ''
@@ -29,6 +34,10 @@ export function start(file: string, env: Record<string, string> = {}, args: read
     err += chunk
   })
   const ended = once(child, 'close').then(([code]) => code as number | null)
+  test.after(async () => {
+    child.kill('SIGKILL')
+    await ended
+  })
   return {
     child,
     get out() {
@@ -48,10 +57,6 @@ export function start(file: string, env: Record<string, string> = {}, args: read
         })
         await Promise.race([data, end])
       }
-    },
-    async [Symbol.asyncDispose]() {
-      child.kill('SIGKILL')
-      await ended
     },
   }
 }
