@@ -8,7 +8,7 @@ export interface BrokenAdapter {
   /** What is broken. `http` is an adapter over a single request. */
   readonly base: 'smtp' | 'http'
   readonly feature: Feature
-  /** Cases of the feature that must fail; those that do not fit must pass. Default: all cases may fail. */
+  /** Which of the feature's cases have to fail, each of them. */
   readonly fails: RegExp
   readonly breaks: (healthy: Provider, secret: string) => Partial<Provider>
 }
@@ -101,6 +101,28 @@ export const brokenAdapters: readonly BrokenAdapter[] = [
       const first = await hand(delivery, context).catch((error: MailError) => error)
       return first instanceof MailError && first.kind === 'throttled' ? hand(delivery, context) : answered(first)
     }),
+  },
+  {
+    name: 'takes every loss of a used connection for a stale one',
+    base: 'http',
+    feature: 'faults',
+    fails: /on a used connection/,
+    breaks: (healthy) => {
+      let used = false
+      return {
+        async send(delivery, context) {
+          try {
+            const answer = await healthy.send(delivery, context)
+            used = true
+            return answer
+          } catch (error) {
+            if (!used || (error as MailError).outcome !== 'unknown') throw error
+            used = false
+            return healthy.send(delivery, context)
+          }
+        },
+      }
+    },
   },
   {
     name: 'gives Retry-After in seconds',
@@ -280,7 +302,7 @@ export const brokenAdapters: readonly BrokenAdapter[] = [
     breaks: changingMessage(({ text, html }) => ({ html: html ?? `<pre>${text}</pre>` })),
   },
   {
-    name: 'puts a display name on the wire as it is',
+    name: 'cuts a display name at its comma',
     base: 'smtp',
     feature: 'names',
     fails: /deceptive display names/,
@@ -373,7 +395,7 @@ export const brokenAdapters: readonly BrokenAdapter[] = [
     breaks: changingMessage(() => ({ tags: [] })),
   },
   {
-    name: 'makes metadata lower case',
+    name: 'drops metadata that is empty',
     base: 'smtp',
     feature: 'labels',
     fails: /metadata comes back/,
