@@ -35,7 +35,8 @@ export async function conclude(parts: ConcludeParts, entry: Entry, failure?: Mai
   const { ledger } = parts
   const later = laterRun(parts, entry, failure)
   if (later !== undefined) {
-    const row: Row = { ...reopened(entry.row), status: 'queued', dueAt: later.dueAt, runs: later.runs }
+    const lastError = failure ? { lastError: errorFacts(failure) } : {}
+    const row: Row = { ...reopened(entry.row), status: 'queued', dueAt: later.dueAt, runs: later.runs, ...lastError }
     await ledger.settle(entry, row)
     return receiptOf(row)
   }
@@ -80,8 +81,10 @@ function reopened(row: Row): Row {
 
 function concluded(row: Row, failure: MailError | undefined): Row {
   if (!failure) return ended(row, 'failed')
-  return ended(row, statusOfCode[failure.code] ?? 'failed', { code: failure.code, reason: failure.message })
+  return ended(row, statusOfCode[failure.code] ?? 'failed', errorFacts(failure))
 }
+
+const errorFacts = ({ code, message }: MailError) => ({ code, reason: message })
 
 /** The row's error, with what the last failure knew beside it. */
 function withFacts(error: MailError, failure: MailError): MailError {

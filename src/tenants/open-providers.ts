@@ -26,7 +26,8 @@ export class OpenProviders {
 
   /** Call the answer when the hand-over is over. Waits while `cap` other tenants are busy, until `signal` aborts. */
   async acquire(context: TenantContext, signal: AbortSignal): Promise<() => void> {
-    if (context.own.size === 0) return () => undefined
+    // The mailer's own stay open until it closes: every tenant may route through them.
+    if (context.tenant === undefined || context.own.size === 0) return () => undefined
     while (!this.#inFlight.has(context) && this.#inFlight.size >= this.#cap && !signal.aborted) {
       const idle = [...this.#inFlight].find(([, count]) => count === 0)?.[0]
       if (idle) await this.#close(idle)
