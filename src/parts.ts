@@ -107,7 +107,7 @@ function storeOf({ store }: MailerOptions, clock: Clock): MailStore {
   if (typeof store !== 'object' || store === null) {
     throw configurationError('store is memory(), another store, or a Keyv instance; a connection text is not taken.')
   }
-  return isKeyv(store) ? keyvStore(store) : (store as MailStore)
+  return isKeyv(store) ? keyvStore(store, { clock }) : (store as MailStore)
 }
 
 function tenantId(id: unknown): string {
