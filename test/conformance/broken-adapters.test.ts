@@ -48,3 +48,17 @@ for (const adapter of brokenAdapters) {
     }
   })
 }
+
+test('X1 every case of the suite is failed by a broken adapter', () => {
+  const cases = Object.entries(bases).flatMap(([base, harness]) =>
+    collect({ ...harness, secrets: [] }).map(({ feature, name }) => ({
+      name: `${feature}: ${name}`,
+      caught: brokenAdapters.some((adapter) => {
+        return adapter.base === base && adapter.feature === feature && adapter.fails.test(name)
+      }),
+    })),
+  )
+  const caught = new Set(cases.filter((one) => one.caught).map(({ name }) => name))
+  const never = cases.map(({ name }) => name).filter((name) => !caught.has(name))
+  assert.deepEqual(never, [])
+})

@@ -43,6 +43,29 @@ const retelling = (tell: (error: MailError, secret: string, delivery: Delivery) 
 const again = ({ message, kind = 'transient', outcome = 'failed', retryAfter }: MailError, changed: object = {}) =>
   handOverError({ outcome, kind, reason: message, ...(retryAfter === undefined ? {} : { retryAfter }), ...changed })
 
+/** One mail to everybody, who then see one another. */
+const oneForAll = (healthy: Provider): Partial<Provider> => ({
+  async sendMany(deliveries, context) {
+    const [first] = deliveries as [Delivery]
+    const to = deliveries.flatMap(({ message }) => message.to)
+    const recipients = deliveries.flatMap(({ envelope }) => envelope.recipients)
+    const all = { ...first, message: { ...first.message, to }, envelope: { ...first.envelope, recipients } }
+    const answer = await healthy.send(all, context)
+    return deliveries.map(() => answer)
+  },
+})
+
+const forgettingId = changing((delivery) => ({ ...delivery, id: 'msg_another' }))
+
+/** Changes the mailboxes of the envelope. */
+const readdressing = (change: (address: string) => string) =>
+  changing((delivery) => {
+    const recipients = delivery.envelope.recipients.map((one) => ({ ...one, address: change(one.address) }))
+    return { ...delivery, envelope: { ...delivery.envelope, recipients } }
+  })
+
+const alwaysSent = retelling(() => ({ code: '250' }))
+
 export const brokenAdapters: readonly BrokenAdapter[] = [
   {
     name: 'sends again after an unknown outcome',
@@ -68,7 +91,7 @@ export const brokenAdapters: readonly BrokenAdapter[] = [
     name: 'calls what it does not know failed, so that it is mailed twice',
     base: 'http',
     feature: 'mailer',
-    fails: /(reset|close|garbage|5xx|stall) at (afterBody|midAnswer)/,
+    fails: /(reset|close|garbage|5xx|stall) at afterBody|at midAnswer/,
     breaks: retelling((error) => (error.outcome === 'unknown' ? again(error, { outcome: 'failed' }) : error)),
   },
   {
@@ -85,13 +108,16 @@ export const brokenAdapters: readonly BrokenAdapter[] = [
     fails: /(refuse|reset) at (greeting|login)/,
     breaks: retelling((error) => (error.outcome === 'failed' ? again(error, { outcome: 'unknown' }) : error)),
   },
-  {
-    name: 'reports sent on garbage',
-    base: 'smtp',
-    feature: 'faults',
-    fails: /garbage at (greeting|envelope|afterBody)/,
-    breaks: retelling((error) => (error.outcome === 'rejected' ? error : { code: '250' })),
-  },
+  ...(['smtp', 'http'] as const).flatMap((base): BrokenAdapter[] => [
+    { name: 'reports sent whatever happens', base, feature: 'faults', fails: /.*/, breaks: alwaysSent },
+    {
+      name: 'reports sent whatever happens, behind a mailer',
+      base,
+      feature: 'mailer',
+      fails: /at (connect|greeting|login|envelope|midBody)|(refuse|4xx|throttle) at afterBody/,
+      breaks: alwaysSent,
+    },
+  ]),
   {
     name: 'repeats a throttled request by itself',
     base: 'http',
@@ -302,6 +328,13 @@ export const brokenAdapters: readonly BrokenAdapter[] = [
     breaks: changingMessage(({ text, html }) => ({ html: html ?? `<pre>${text}</pre>` })),
   },
   {
+    name: 'makes text of html',
+    base: 'http',
+    feature: 'message',
+    fails: /html alone/,
+    breaks: changingMessage(({ text, html }) => ({ text: text ?? html })),
+  },
+  {
     name: 'cuts a display name at its comma',
     base: 'smtp',
     feature: 'names',
@@ -336,6 +369,15 @@ export const brokenAdapters: readonly BrokenAdapter[] = [
     breaks: changingMessage(() => ({ calendar: undefined })),
   },
   {
+    name: 'drops attachments without bytes',
+    base: 'smtp',
+    feature: 'attachments',
+    fails: /empty attachment/,
+    breaks: changingMessage(({ attachments }) => ({
+      attachments: attachments.filter(({ content }) => content.length),
+    })),
+  },
+  {
     name: 'changes the bytes it is given',
     base: 'smtp',
     feature: 'attachments',
@@ -357,26 +399,21 @@ export const brokenAdapters: readonly BrokenAdapter[] = [
     }),
   },
   {
-    name: 'writes headers as they come, line breaks included',
+    name: 'writes what follows a line break as a header',
     base: 'smtp',
     feature: 'injection',
-    fails: /header value/,
-    breaks: changingMessage(({ headers }) => ({
-      headers: headers.flatMap(({ name, value }) =>
-        `${name}: ${value}`
-          .split('\r\n')
-          .filter((line) => line.includes(': '))
-          .map((line) => ({ name: line.split(': ')[0]!, value: line.split(': ')[1]! })),
-      ),
-    })),
+    fails: /.*/,
+    breaks: changingMessage((message) => {
+      const { subject, from, to, headers, attachments, metadata } = message
+      const names = [from, ...to].map(({ name }) => name ?? '')
+      const files = attachments.map(({ filename }) => filename)
+      const texts = [subject, ...names, ...files, ...headers.map(({ value }) => value), ...Object.values(metadata)]
+      const lines = texts.flatMap((text) => text.split('\r\n').slice(1, 2))
+      return { headers: [...headers, ...lines.map((line) => ({ name: line.split(': ')[0]!, value: '1' }))] }
+    }),
   },
-  {
-    name: 'forgets our id',
-    base: 'http',
-    feature: 'labels',
-    fails: /carries our id/,
-    breaks: changing((delivery) => ({ ...delivery, id: 'msg_another' })),
-  },
+  { name: 'forgets our id', base: 'http', feature: 'labels', fails: /carries our id/, breaks: forgettingId },
+  { name: 'forgets the id of the receipt', base: 'smtp', feature: 'mailer', fails: /receipt/, breaks: forgettingId },
   {
     name: 'answers an id that is not the mail’s',
     base: 'smtp',
@@ -421,6 +458,27 @@ export const brokenAdapters: readonly BrokenAdapter[] = [
     breaks: changingMessage(({ tags }) => ({ tags: tags.slice(0, 3) })),
   },
   {
+    name: 'says it takes more headers than it sends',
+    base: 'smtp',
+    feature: 'limits',
+    fails: /capabilities.headers/,
+    breaks: changingMessage(({ headers }) => ({ headers: headers.slice(0, 50) })),
+  },
+  {
+    name: 'says it takes several reply-tos and sends one',
+    base: 'smtp',
+    feature: 'limits',
+    fails: /capabilities.replyTo/,
+    breaks: changingMessage(({ replyTo }) => ({ replyTo: replyTo.slice(0, 1) })),
+  },
+  {
+    name: 'gives no number of bytes',
+    base: 'http',
+    feature: 'limits',
+    fails: /capabilities.bytes/,
+    breaks: ({ capabilities }) => ({ capabilities: { ...capabilities, bytes: Number.NaN } }),
+  },
+  {
     name: 'promises a bulk call it does not have',
     base: 'smtp',
     feature: 'limits',
@@ -443,13 +501,21 @@ export const brokenAdapters: readonly BrokenAdapter[] = [
     base: 'http',
     feature: 'envelope',
     fails: /letter case/,
-    breaks: changing((delivery) => ({
-      ...delivery,
-      envelope: {
-        ...delivery.envelope,
-        recipients: delivery.envelope.recipients.map((one) => ({ ...one, address: one.address.toLowerCase() })),
-      },
-    })),
+    breaks: readdressing((address) => address.toLowerCase()),
+  },
+  {
+    name: 'takes the quotes off local parts',
+    base: 'smtp',
+    feature: 'envelope',
+    fails: /split or join/,
+    breaks: readdressing((address) => address.replaceAll('"', '').replaceAll(' ', '')),
+  },
+  {
+    name: 'writes mailboxes in ASCII',
+    base: 'smtp',
+    feature: 'names',
+    fails: /non-ASCII local part/,
+    breaks: readdressing((address) => address.replace(/[^ -~]/g, '?')),
   },
   {
     name: 'takes provider options it does not know',
@@ -485,6 +551,23 @@ export const brokenAdapters: readonly BrokenAdapter[] = [
       if (answer.recipients) throw handOverError({ outcome: 'rejected', kind: 'recipient', reason: 'refused' })
       return answer
     }),
+  },
+  {
+    name: 'says sent when nobody is left',
+    base: 'smtp',
+    feature: 'partial',
+    fails: /every recipient is refused/,
+    breaks: alwaysSent,
+  },
+  {
+    name: 'connects before anything is sent',
+    base: 'smtp',
+    feature: 'mailer',
+    fails: /nothing reaches the wire/,
+    breaks: (healthy) => {
+      healthy.verify?.({}).catch(() => {})
+      return {}
+    },
   },
   {
     name: 'does not wait in close',
@@ -556,22 +639,30 @@ export const brokenAdapters: readonly BrokenAdapter[] = [
     base: 'http',
     feature: 'bulk',
     fails: /sees nobody else/,
+    breaks: oneForAll,
+  },
+  {
+    name: 'shows the readers of a merge to one another',
+    base: 'http',
+    feature: 'mailer',
+    fails: /merge/,
+    breaks: oneForAll,
+  },
+  {
+    name: 'ignores the signal of a bulk call',
+    base: 'http',
+    feature: 'bulk',
+    fails: /aborted signal/,
     breaks: (healthy) => ({
-      async sendMany(deliveries, context) {
-        const [first] = deliveries as [Delivery]
-        const to = deliveries.flatMap(({ message }) => message.to)
-        const recipients = deliveries.flatMap(({ envelope }) => envelope.recipients)
-        const all = { ...first, message: { ...first.message, to }, envelope: { ...first.envelope, recipients } }
-        const answer = await healthy.send(all, context)
-        return deliveries.map(() => answer)
-      },
+      sendMany: async (deliveries, { timeout }) =>
+        (await healthy.sendMany?.(deliveries, { timeout, signal: never })) ?? [],
     }),
   },
   {
     name: 'says sent of all when a bulk call is refused',
     base: 'http',
     feature: 'bulk',
-    fails: /(refuse|5xx|throttle) after the body/,
+    fails: /after the body/,
     breaks: (healthy) => ({
       async sendMany(deliveries, context) {
         const answers = (await healthy.sendMany?.(deliveries, context)) ?? []
