@@ -28,7 +28,7 @@ const bases = {
 for (const adapter of brokenAdapters) {
   test(`X1 an adapter that ${adapter.name} is caught under ${adapter.feature}`, async () => {
     const base = bases[adapter.base]
-    const common = { ...base, secrets: [secret], patience: 400 }
+    const common = { ...base, secrets: [secret], patience: 1_000 }
     const chosen = (cases: ReturnType<typeof collect>) =>
       cases.filter(({ feature, name }) => feature === adapter.feature && adapter.fails.test(name))
 

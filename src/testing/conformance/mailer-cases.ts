@@ -104,7 +104,11 @@ async function tryBoth(stage: Stage, mailer: Mailer, backup: Backup, fault: Faul
     await stage.until(() => settled || server.bodies > 0, 'the body')
     giveUp.abort()
   }
-  const { receipt, error } = (await stage.soon(sending, 'mailer.send'))!
+  const { receipt, error } = (await stage.soon(
+    sending,
+    'mailer.send',
+    fault.kind === 'stall' ? stage.patience : 10 * stage.patience,
+  ))!
   assert.ok(receipt, 'a message that was accepted has a receipt')
   if (error !== undefined) assertSilent(error, harness.secrets, 'the error')
   assertSilent(receipt, harness.secrets, 'the receipt')

@@ -130,12 +130,12 @@ export class Stage {
     return uncarried(this.provider, delivery, options).length === 0
   }
 
-  /** Fails when `promise` takes longer than a call may that has to settle. */
-  async soon<T>(promise: Promise<T> | undefined, what: string): Promise<T | undefined> {
+  /** Fails when `promise` takes longer than a call may that has to settle: `ms`, default the harness' patience. */
+  async soon<T>(promise: Promise<T> | undefined, what: string, ms = this.patience): Promise<T | undefined> {
     const late = Promise.withResolvers<never>()
     const timer = setTimeout(
-      () => late.reject(new assert.AssertionError({ message: `${what} did not settle within ${this.patience} ms` })),
-      this.patience,
+      () => late.reject(new assert.AssertionError({ message: `${what} did not settle within ${ms} ms` })),
+      ms,
     )
     try {
       return await Promise.race([promise, late.promise])
