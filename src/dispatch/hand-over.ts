@@ -188,5 +188,6 @@ function inTime(answered: Promise<unknown>, { signal }: Deadline, clock: Clock):
 
 function gaveUp({ cause = 'timeout' }: Deadline): MailError {
   const reason = `${abortWords[cause]} The provider had not answered.`
-  return handOverError({ outcome: 'unknown', kind: 'aborted', reason })
+  // A provider that lets the time run out is sick; a caller who leaves says nothing about it.
+  return handOverError({ outcome: 'unknown', kind: cause === 'timeout' ? 'timeout' : 'aborted', reason })
 }

@@ -49,16 +49,16 @@ export const rounds =
   (parts: RoundsParts) =>
   (attempt: Send): Send =>
   async (delivery) => {
-    const entry = parts.ledger.open.get(delivery.id)!
+    const entry = parts.ledger.entry(delivery.id)
     const run = new Run(parts, attempt, delivery, entry, candidates(delivery, parts.random))
-    for (let round = 1; round <= parts.retry.rounds; round++) {
+    for (let round = 1; ; ) {
       await run.round()
       if (run.open().size === 0) return receiptOf(entry.row)
-      if (round < parts.retry.rounds || !run.handedOver) await run.pause(round)
+      if (run.handedOver && round === parts.retry.rounds) throw run.failure()
+      await run.pause(round)
       // A round in which every provider was out of budget or asleep is not one.
-      if (!run.handedOver) round--
+      if (run.handedOver) round++
     }
-    throw run.failure()
   }
 
 class Run {

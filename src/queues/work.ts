@@ -36,6 +36,8 @@ const whenTenantsFail = 60_000
 export function queueWork(parts: Parts, finish: (entry: Entry) => Promise<Receipt>): QueueWork {
   const { ledger, clock, store } = parts
   let local: LocalQueue | undefined
+  /** Somebody stopped the worker: only `work` starts it again. */
+  let paused = false
 
   const run = async (held: Held): Promise<void> => {
     try {
@@ -54,6 +56,7 @@ export function queueWork(parts: Parts, finish: (entry: Entry) => Promise<Receip
       throw configurationError('work: concurrency must be a whole number from 1.')
     }
     if (parts.state.closed) throw closed()
+    paused = false
     local ??= new LocalQueue({
       ledger,
       clock,
@@ -68,7 +71,9 @@ export function queueWork(parts: Parts, finish: (entry: Entry) => Promise<Receip
     return {
       stop() {
         void started.stop()
-        if (local === started) local = undefined
+        if (local !== started) return
+        local = undefined
+        paused = true
       },
     }
   }
@@ -79,7 +84,7 @@ export function queueWork(parts: Parts, finish: (entry: Entry) => Promise<Receip
     work,
     wake() {
       if (local) local.wake()
-      else if (parts.work && !parts.state.closed) work()
+      else if (parts.work && !paused && !parts.state.closed) work()
     },
     drain: (ms) => local?.drain(ms) ?? Promise.resolve(),
     async stop() {

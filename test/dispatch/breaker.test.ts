@@ -177,6 +177,16 @@ test('an uncertain hand-over counts against the provider, a caller’s abort doe
   assert.equal(await send(), 'SEND_FAILED')
   assert.equal(a.calls.length, 5)
 
+  const deaf = setUp({ timeout: 1_000 })
+  deaf.a.will(...Array.from({ length: 5 }, () => pending()))
+  for (let i = 0; i < 5; i++) {
+    const call = deaf.send()
+    await deaf.a.called(i + 1)
+    await deaf.clock.advance(2_000)
+    assert.equal(await call, 'OUTCOME_UNKNOWN')
+  }
+  assert.equal(await deaf.send(), 'SEND_FAILED', 'who lets five deadlines pass is left alone')
+
   const patient = setUp()
   for (let i = 0; i < 10; i++) {
     patient.a.will(pending())

@@ -337,6 +337,17 @@ test('a worker that is stopped gives back what it has not begun, for another to 
   assert.equal(await statusOf(second.id), 'sent')
 })
 
+test('a worker that was stopped stays stopped until somebody says work again', async () => {
+  const { mailer, clock, a } = setUp()
+  mailer.work().stop()
+  await mailer.enqueue(message)
+  await clock.advance(minute)
+  assert.equal(a.calls.length, 0)
+  mailer.work()
+  await clock.advance(1)
+  assert.equal(a.calls.length, 1)
+})
+
 test('enqueue: a signal that aborted before the accept, and a deadline that passed in it, accept nothing', async () => {
   const { mailer, clock, a } = setUp()
   assert.equal((await rejection(mailer.enqueue(message, { signal: AbortSignal.abort() }))).code, 'CANCELLED')
