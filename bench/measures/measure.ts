@@ -6,9 +6,9 @@ export interface Cost {
   readonly cpu: number
 }
 
-/** Does `one` for 0 … count - 1, `width` at a time, after a tenth as many to warm up. */
+/** Does `one` for 0 … count - 1, `width` at a time, after half as many to warm up. */
 export async function measure(count: number, width: number, one: (n: number) => Promise<unknown>): Promise<Cost> {
-  const warmUp = Math.ceil(count / 10)
+  const warmUp = Math.ceil(count / 2)
   await all(0, warmUp, width, one)
   const cpu = process.cpuUsage()
   const start = performance.now()

@@ -1,5 +1,5 @@
 /**
- * One message through everything but a network: `pipeline.ts <small|typical> <policies|bare|nodemailer>`. `policies` is
+ * One message through everything but a network: `pipeline.ts <small|typical> <policies|bare|nodemailer> [count]`. `policies` is
  * each policy at work: sender list, recipient limit, idempotency key, suppression, quota and the provider's limit;
  * `nodemailer` is its jsonTransport, which has none of them.
  */
@@ -9,9 +9,9 @@ import { memory } from 'sendwright/providers/memory'
 import { measure, report } from './measure.ts'
 import * as messages from './messages.ts'
 
-const [size = 'typical', kind = 'policies'] = process.argv.slice(2)
+const [size, kind, times = '20000'] = process.argv.slice(2)
 const message = size === 'small' ? messages.small : messages.typical
-const count = 20_000
+const count = Number(times)
 const aDay = 86_400_000
 
 async function ours(policies: boolean) {

@@ -1,13 +1,16 @@
-/** The same mail over the same number of connections to the sink: `smtp.ts <sendwright|nodemailer> <small|typical> <port>`. */
+/**
+ * The same mail over the same number of connections to the sink:
+ * `smtp.ts <sendwright|nodemailer> <small|typical> <port> [count]`.
+ */
 import { createTransport } from 'nodemailer'
 import { createMailer } from 'sendwright'
 import { smtp } from 'sendwright/providers/smtp'
 import { measure, report } from './measure.ts'
 import * as messages from './messages.ts'
 
-const [kind, size, port] = process.argv.slice(2)
+const [kind, size, port, times = '4000'] = process.argv.slice(2)
 const message = size === 'small' ? messages.small : messages.typical
-const count = 4_000
+const count = Number(times)
 const connections = 5
 const width = 20
 
