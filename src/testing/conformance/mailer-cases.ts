@@ -31,6 +31,27 @@ export function mailerCases(harness: ProviderHarness): Case[] {
       }),
     ),
     {
+      feature: 'partial',
+      dialect: 'smtp',
+      name: 'O5 after a partial refusal only those who failed go to the backup, and whom the server refused goes nowhere',
+      run: (stage) =>
+        behindMailer(stage, async (mailer, backup) => {
+          stage.server.fail({ at: 'envelope', kind: '4xx', recipient: 'grace@example.com' })
+          stage.server.fail({ at: 'envelope', kind: 'refuse', recipient: 'hidden@example.net' })
+          const receipt = await mailer.send(message)
+          assert.equal(receipt.status, 'partial')
+          assert.deepEqual(
+            receipt.recipients.map(({ status }) => status),
+            ['sent', 'sent', 'rejected'],
+          )
+          assert.deepEqual(
+            (await stage.server.accepted()).map(({ recipients }) => recipients),
+            [['ada@example.com']],
+          )
+          assert.deepEqual(backup.mailed, ['grace@example.com'])
+        }),
+    },
+    {
       feature: 'mailer',
       name: 'H1 line breaks in headers, subject and names are refused at the door, and nothing reaches the wire',
       async run(stage) {
