@@ -269,3 +269,34 @@ test('P9: a late answer after close is nobody’s trouble', async () => {
   late.answer({})
   await clock.advance(1)
 })
+
+test('P9: listeners that throw, reject, hang or close the mailer decide nothing about the mail', async () => {
+  const bad: (() => unknown)[] = [
+    () => {
+      throw new Error('listener')
+    },
+    () => Promise.reject(new Error('listener')),
+    () => new Promise(() => undefined),
+  ]
+  for (const listener of bad) {
+    const a = scripted('a')
+    const { mailer } = setUp(a)
+    for (const type of ['accepted', 'attempt', 'outcome', 'settled', 'health', 'warning'] as const)
+      mailer.on(type, listener)
+    a.will(() => {
+      throw handOverError({ outcome: 'failed', kind: 'login', reason: 'no' })
+    })
+    assert.equal((await mailer.send(message)).provider, 'b')
+  }
+  for (const type of ['accepted', 'attempt', 'outcome', 'settled'] as const) {
+    const a = scripted('a')
+    const { mailer, clock } = setUp(a)
+    const closing: Promise<unknown>[] = []
+    mailer.on(type, () => closing.push(mailer.close({ deadline: 100 })))
+    const call = mailer.send(message)
+    await clock.advance(10_000)
+    assert.equal((await call).status, 'sent', type)
+    assert.equal(closing.length, 1)
+    assert.equal(((await closing[0]) as { unknown: unknown[] }).unknown.length, 0)
+  }
+})

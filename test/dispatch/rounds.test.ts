@@ -217,6 +217,19 @@ test('P2: resend repeats an uncertain hand-over, and only then', async () => {
   assert.equal(receipt.status, 'sent')
 })
 
+test('P2: resend repeats for the uncertain only, never for those who were accepted', async () => {
+  const a = scripted('a')
+  const b = scripted('b')
+  a.will(partly({ 'bob@example.com': 'unknown', 'eve@example.com': 'rejected' }))
+  const { settle } = setUp([a, b])
+  const receipt = await settle(three, { onUnknown: 'resend' })
+  assert.deepEqual(handed(b), [['bob@example.com']])
+  assert.deepEqual(
+    receipt.recipients.map(({ status }) => status),
+    ['sent', 'sent', 'rejected'],
+  )
+})
+
 test('lossless failover: the error of the last resort names what the skipped fallback lacks', async () => {
   const a = scripted('a')
   const b = scripted('b', { tags: false })
