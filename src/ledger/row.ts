@@ -20,7 +20,7 @@ export type Exchanged = HandOverResult & { readonly late?: Promise<HandOverResul
 
 /** Rows are values: each function answers a new one and changes nothing. */
 export function withAttempt(row: Row, provider: string, now: number): Row {
-  const attempt: Attempt = { number: row.attempts.length + 1, provider, startedAt: new Date(now).toISOString() }
+  const attempt: Attempt = { number: row.attempts.length + 1, provider, startedAt: isoText(now) }
   return { ...row, status: 'dispatching', attempts: [...row.attempts, attempt] }
 }
 
@@ -194,12 +194,24 @@ export function receiptOf(row: Row, replayed = false): Receipt {
     attempts: row.attempts.map((attempt) => ({ ...attempt })),
     sandbox: row.sandbox,
     replayed,
-    createdAt: new Date(row.createdAt).toISOString(),
+    createdAt: isoText(row.createdAt),
   }
   if (row.provider !== undefined) receipt.provider = row.provider
   if (row.providerMessageId !== undefined) receipt.providerMessageId = row.providerMessageId
   if (row.tenant !== undefined) receipt.tenant = row.tenant
   return receipt
+}
+
+let lastMoment = Number.NaN
+let lastText = ''
+
+/** ISO 8601. One message asks for the same moment several times, and many messages share one. */
+function isoText(moment: number): string {
+  if (moment !== lastMoment) {
+    lastText = new Date(moment).toISOString()
+    lastMoment = moment
+  }
+  return lastText
 }
 
 type Mutable<T> = { -readonly [K in keyof T]: T[K] }

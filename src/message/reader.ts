@@ -48,6 +48,7 @@ const mostBytes = 256 * 1024 * 1024
 /** zod and nodemailer's parser are loaded when the first message is read, so that importing Sendwright costs little. */
 export function createMessageReader(options: ReaderOptions = {}): MessageReader {
   const schemas = new Map<string, MessageSchema>()
+  const schemaOf = new WeakMap<ResolvedLimits, MessageSchema>()
   let parts: ReturnType<typeof load> | undefined
 
   const load = async () => {
@@ -56,6 +57,8 @@ export function createMessageReader(options: ReaderOptions = {}): MessageReader 
   }
 
   const schemaFor = async (limits: ResolvedLimits): Promise<MessageSchema> => {
+    const known = schemaOf.get(limits)
+    if (known) return known
     parts ??= load()
     const { zod, readAddress } = await parts
     const shape = [
@@ -75,6 +78,7 @@ export function createMessageReader(options: ReaderOptions = {}): MessageReader 
       schema = buildSchema(zod, limits, readAddress)
       schemas.set(shape, schema)
     }
+    schemaOf.set(limits, schema)
     return schema
   }
 
