@@ -24,12 +24,12 @@ export interface MailgunOptions {
   /** Where the domain lives. Default `us`. */
   readonly region?: 'us' | 'eu'
   /** Base URL, for tests and proxies. Default: the region's. */
-  readonly url?: string
+  readonly endpoint?: string
   /** The id of the subaccount all mail of this instance is sent for. */
   readonly subaccount?: string
   /** Stands in when message, tenant and mailer have no from. */
   readonly from?: AddressInput
-  /** A ready client of `mailgun.js` instead of `apiKey`, `region` and `url`; its transport is not used, nor changed. */
+  /** A ready client of `mailgun.js` instead of `apiKey`, `region` and `endpoint`; its transport is not used, nor changed. */
   readonly client?: MailgunClient
 }
 
@@ -156,7 +156,7 @@ type Settings = Connection & Pick<MailgunOptions, 'from' | 'domain' | 'subaccoun
 const domainName = /^(?=.{1,253}$)(?:[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?\.)+[a-z0-9-]{2,63}$/i
 
 function settingsOf(options: MailgunOptions): Settings {
-  closedOptions('mailgun', options, ['apiKey', 'domain', 'region', 'url', 'subaccount', 'from', 'client'])
+  closedOptions('mailgun', options, ['apiKey', 'domain', 'region', 'endpoint', 'subaccount', 'from', 'client'])
   const { domain, from, subaccount, apiKey, client } = options
   // It becomes a part of the path.
   if (typeof domain !== 'string' || !domainName.test(domain)) {
@@ -166,8 +166,8 @@ function settingsOf(options: MailgunOptions): Settings {
   const region = choiceOption('mailgun', 'region', options.region, ['us', 'eu'], 'us')
   const facts = { domain, ...(from === undefined ? {} : { from }), ...(subaccount === undefined ? {} : { subaccount }) }
   if (client !== undefined) {
-    if (apiKey !== undefined || options.region !== undefined || options.url !== undefined) {
-      throw configurationError('mailgun: apiKey, region and url are the client’s; give either client or those')
+    if (apiKey !== undefined || options.region !== undefined || options.endpoint !== undefined) {
+      throw configurationError('mailgun: apiKey, region and endpoint are the client’s; give either client or those')
     }
     return { ...facts, ...connectionOf(client), client }
   }
@@ -175,7 +175,7 @@ function settingsOf(options: MailgunOptions): Settings {
     ...facts,
     username: 'api',
     apiKey: tokenOption('mailgun', 'apiKey', apiKey, 'give a key that may send for the domain'),
-    url: options.url === undefined ? hosts[region] : urlOption('mailgun', 'url', options.url),
+    url: options.endpoint === undefined ? hosts[region] : urlOption('mailgun', 'endpoint', options.endpoint),
   }
 }
 

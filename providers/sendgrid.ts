@@ -15,7 +15,7 @@ export interface SendGridOptions {
   /** Where the account's data live. Default `global`. */
   readonly region?: 'global' | 'eu'
   /** Base URL, for tests and proxies. Default: the region's. */
-  readonly baseUrl?: string
+  readonly endpoint?: string
   /** The subuser on whose behalf all mail of this instance is sent. */
   readonly subuser?: string
   /** Stands in when message, tenant and mailer have no from. */
@@ -111,16 +111,16 @@ export function sendgrid(options: SendGridOptions): Provider<SendGridProviderOpt
 const noOptions: SendGridProviderOptions = {}
 
 function settingsOf(options: SendGridOptions): SendGridOptions {
-  closedOptions('sendgrid', options, ['apiKey', 'region', 'baseUrl', 'subuser', 'from', 'client'])
+  closedOptions('sendgrid', options, ['apiKey', 'region', 'endpoint', 'subuser', 'from', 'client'])
   const { client, from } = options
-  const { apiKey, region, baseUrl, subuser } = options
+  const { apiKey, region, endpoint, subuser } = options
   if (client !== undefined) {
     if (typeof client?.createRequest !== 'function') {
       throw configurationError('sendgrid: client must be a Client of @sendgrid/client')
     }
-    if ([apiKey, region, baseUrl, subuser].some((option) => option !== undefined)) {
+    if ([apiKey, region, endpoint, subuser].some((option) => option !== undefined)) {
       throw configurationError(
-        'sendgrid: apiKey, region, baseUrl and subuser are the client’s; give either client or those',
+        'sendgrid: apiKey, region, endpoint and subuser are the client’s; give either client or those',
       )
     }
     return { client, ...(from === undefined ? {} : { from }) }
@@ -130,7 +130,7 @@ function settingsOf(options: SendGridOptions): SendGridOptions {
   return {
     ...options,
     region: choiceOption('sendgrid', 'region', region, ['global', 'eu'], 'global'),
-    ...(baseUrl === undefined ? {} : { baseUrl: urlOption('sendgrid', 'baseUrl', baseUrl) }),
+    ...(endpoint === undefined ? {} : { endpoint: urlOption('sendgrid', 'endpoint', endpoint) }),
   }
 }
 
@@ -141,7 +141,7 @@ interface OwnClient extends SendGridClient {
   setImpersonateSubuser(subuser: string): void
 }
 
-async function loadClient({ client, apiKey = '', region = 'global', baseUrl, subuser }: SendGridOptions) {
+async function loadClient({ client, apiKey = '', region = 'global', endpoint, subuser }: SendGridOptions) {
   if (client) return client
   const sdk = await loadPeer('sendgrid', '@sendgrid/client', () => import('@sendgrid/client'))
   // The types of the package declare no class that can be made (TypeScript 7).
@@ -150,7 +150,7 @@ async function loadClient({ client, apiKey = '', region = 'global', baseUrl, sub
   made.setDataResidency(region)
   // It resets the base URL, so it comes first.
   made.setApiKey(apiKey)
-  if (baseUrl !== undefined) made.setDefaultRequest('baseUrl', baseUrl)
+  if (endpoint !== undefined) made.setDefaultRequest('baseUrl', endpoint)
   if (subuser !== undefined) made.setImpersonateSubuser(subuser)
   return made
 }

@@ -18,8 +18,9 @@ export interface Provider<O extends object = object> {
   /** Stands in when message, tenant and mailer have no from. */
   readonly from?: AddressInput
   /**
-   * Hands one delivery over. Answers only when the provider took it for at least one recipient; otherwise rejects with a
-   * `MailError` made by `handOverError`, and with nothing else. After `context.signal` aborts it settles without delay.
+   * Hands one delivery over. Answers when the provider took it for at least one recipient, or when recipients ended
+   * differently; when all ended alike and badly it rejects with a `MailError` made by `handOverError`, and with nothing
+   * else. After `context.signal` aborts it settles without delay.
    */
   send(delivery: Delivery, context: SendContext<O>): Promise<Answer>
   /**

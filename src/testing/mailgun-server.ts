@@ -10,7 +10,7 @@ export interface MailgunServerOptions {
   readonly domain?: string
 }
 
-/** Mailgun's two send operations and the domain look-up on loopback; give its `url` as `url`. */
+/** Mailgun's two send operations and the domain look-up on loopback; give its `url` as `endpoint`. */
 export function createMailgunServer(options: MailgunServerOptions = {}): Promise<ScriptedServer> {
   const { apiKey = 'key-scripted', domain = 'mg.example.com' } = options
   const login = `Basic ${Buffer.from(`api:${apiKey}`).toString('base64')}`

@@ -7,7 +7,7 @@ export interface SendGridServerOptions {
   readonly apiKey?: string
 }
 
-/** Mail Send and the scopes of SendGrid's v3 API on loopback; give its `url` as `baseUrl`. */
+/** Mail Send and the scopes of SendGrid's v3 API on loopback; give its `url` as `endpoint`. */
 export function createSendGridServer({ apiKey = 'SG.scripted' }: SendGridServerOptions = {}): Promise<ScriptedServer> {
   let count = 0
   return ScriptedHttpServer.start({

@@ -21,7 +21,7 @@ const bases = {
   http: {
     dialect: 'http' as const,
     server: (): Promise<ScriptedServer> => createSendGridServer({ apiKey: secret }),
-    provider: ({ url }: ScriptedServer): Provider => sendgrid({ apiKey: secret, baseUrl: url }),
+    provider: ({ url }: ScriptedServer): Provider => sendgrid({ apiKey: secret, endpoint: url }),
   },
 }
 

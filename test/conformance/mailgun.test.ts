@@ -12,5 +12,5 @@ describeProvider('mailgun', {
   dialect: 'http',
   secrets: [apiKey],
   server: () => createMailgunServer({ apiKey, domain }),
-  provider: ({ url }) => mailgun({ apiKey, domain, url }),
+  provider: ({ url }) => mailgun({ apiKey, domain, endpoint: url }),
 })

@@ -11,5 +11,5 @@ describeProvider('sendgrid', {
   dialect: 'http',
   secrets: [apiKey],
   server: () => createSendGridServer({ apiKey }),
-  provider: ({ url }) => sendgrid({ apiKey, baseUrl: url }),
+  provider: ({ url }) => sendgrid({ apiKey, endpoint: url }),
 })

@@ -25,7 +25,8 @@ import {
 const apiKey = 'CANARY-mailgun-key'
 const domain = 'mg.example.com'
 const messageOf = ({ message = [] }: Record<string, unknown[]>) => message[0] as File
-const providerAt = (url: string, options: Partial<MailgunOptions> = {}) => mailgun({ apiKey, domain, url, ...options })
+const providerAt = (endpoint: string, options: Partial<MailgunOptions> = {}) =>
+  mailgun({ apiKey, domain, endpoint, ...options })
 
 test('everything in the message model arrives, and the form keeps to the contract', async () => {
   await using server = await createMailgunServer({ apiKey })
@@ -320,7 +321,7 @@ test('options are checked when it is made, naming the option and never its value
     [{ apiKey, domain: '../CANARY' }, /domain/],
     [{ apiKey, domain: 'a..b.example' }, /domain/],
     [{ apiKey, domain, region: 'CANARY' }, /region/],
-    [{ apiKey, domain, url: 'file:///CANARY' }, /url/],
+    [{ apiKey, domain, endpoint: 'file:///CANARY' }, /endpoint/],
     [{ apiKey, domain, key: 'CANARY' }, /"key"/],
     [{ apiKey, domain, client }, /client/],
     [{ domain, client: {} }, /client/],

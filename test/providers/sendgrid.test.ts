@@ -23,8 +23,8 @@ import {
 } from '../support/http-api.ts'
 
 const apiKey = 'SG.CANARY-sendgrid.key'
-const providerAt = (baseUrl: string, options: Partial<SendGridOptions> = {}) =>
-  sendgrid({ apiKey, baseUrl, ...options })
+const providerAt = (endpoint: string, options: Partial<SendGridOptions> = {}) =>
+  sendgrid({ apiKey, endpoint, ...options })
 const jsonOf = (raw: Uint8Array | undefined) => JSON.parse(Buffer.from(raw ?? []).toString())
 
 test('everything in the message model arrives, and the request keeps to the contract', async () => {
@@ -279,8 +279,8 @@ test('P11 L2 no secret in any error, in the provider, in inspection or JSON, eve
 
 test('P8 each instance calls with its own key and sub-user', async () => {
   await using server = await answering({ status: 202, headers: { 'x-message-id': 'a' } })
-  const first = sendgrid({ apiKey: 'SG.one', baseUrl: server.url, subuser: 'first' })
-  const second = sendgrid({ apiKey: 'SG.two', baseUrl: `${server.url}/`, region: 'eu' })
+  const first = sendgrid({ apiKey: 'SG.one', endpoint: server.url, subuser: 'first' })
+  const second = sendgrid({ apiKey: 'SG.two', endpoint: `${server.url}/`, region: 'eu' })
   for (const [provider, key, subuser] of [
     [first, 'SG.one', 'first'],
     [second, 'SG.two', undefined],
@@ -322,7 +322,7 @@ test('options are checked when it is made, naming the option and never its value
     [{}, /apiKey/],
     [{ apiKey: 'SG.CANARY with blanks' }, /apiKey/],
     [{ apiKey, region: 'CANARY' }, /region/],
-    [{ apiKey, baseUrl: 'CANARY' }, /baseUrl/],
+    [{ apiKey, endpoint: 'CANARY' }, /endpoint/],
     [{ apiKey, domain: 'CANARY' }, /"domain"/],
     [{ client: {} }, /client/],
     [{ client: { createRequest() {} }, apiKey }, /client/],
