@@ -63,7 +63,7 @@ const mostItems = 1_000_000
  */
 export async function* streamBatch(
   parts: BatchParts,
-  items: Iterable<unknown> | AsyncIterable<unknown>,
+  items: unknown,
   batch: unknown = {},
 ): AsyncGenerator<BatchItemResult, void, undefined> {
   const { concurrency = 10, mode = 'send', options = {}, defaults } = checkBatch(batch)
@@ -101,8 +101,7 @@ export async function* streamBatch(
       }
     } catch (error) {
       exhausted = true
-      sourceFailure = new MailError('VALIDATION_ERROR', 'The source of the batch threw; items before it were handled.')
-      sourceFailure.cause = error
+      sourceFailure = sourceThrew(error)
     } finally {
       stopped = true
       changed()
@@ -151,7 +150,9 @@ function breathing(): () => Promise<void> | undefined {
   }
 }
 
-function leave(source: Iterator<unknown> | AsyncIterator<unknown>): void {
+type Source = Iterator<unknown> | AsyncIterator<unknown>
+
+function leave(source: Source): void {
   try {
     Promise.resolve(source.return?.()).catch(() => undefined)
   } catch {
@@ -328,11 +329,21 @@ function takeDefaults(defaults: unknown): object {
   }
 }
 
-function iteratorOf(items: Iterable<unknown> | AsyncIterable<unknown>): Iterator<unknown> | AsyncIterator<unknown> {
-  const source = items as Partial<Iterable<unknown> & AsyncIterable<unknown>> | null | undefined
-  if (typeof source !== 'string' && typeof source?.[Symbol.asyncIterator] === 'function') {
-    return source[Symbol.asyncIterator]!()
+function iteratorOf(items: unknown): Source {
+  const notIterable = () => refused('items', 'Must be an iterable of messages.')
+  if (typeof items !== 'object' || items === null) throw notIterable()
+  try {
+    const source = items as Partial<Iterable<unknown> & AsyncIterable<unknown>>
+    const iterator: unknown = source[Symbol.asyncIterator]?.() ?? source[Symbol.iterator]?.()
+    if (typeof (iterator as Partial<Source> | undefined)?.next === 'function') return iterator as Source
+  } catch (error) {
+    throw sourceThrew(error)
   }
-  if (typeof source !== 'string' && typeof source?.[Symbol.iterator] === 'function') return source[Symbol.iterator]!()
-  throw refused('items', 'Must be an iterable of messages.')
+  throw notIterable()
+}
+
+function sourceThrew(error: unknown): MailError {
+  const failure = refused('items', 'The source of the batch threw; items before it were handled.')
+  failure.cause = error
+  return failure
 }
