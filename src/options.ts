@@ -235,7 +235,8 @@ const mailerOptions = new Set<string>([
 export function checkMailerOptions(options: MailerOptions): void {
   if (typeof options !== 'object' || options === null) throw configurationError('createMailer needs an options object.')
   for (const name of Object.keys(options)) {
-    if (!mailerOptions.has(name)) throw configurationError(`createMailer has no option '${name.slice(0, 64)}'.`)
+    if (!mailerOptions.has(name))
+      throw configurationError(`createMailer has no option '${/^\w{1,64}$/.test(name) ? name : '…'}'.`)
   }
   if (typeof options.providers !== 'object' || options.providers === null) {
     throw configurationError('createMailer needs `providers`: { name: provider }.')
