@@ -174,6 +174,9 @@ describe('send and its receipt', () => {
     const record = await mailer.messages.get(receipt.id)
     assert.equal(record!.recipients[0]!.address, 'ada@example.com')
     assert.equal(record!.attempts.length, 1)
+    const queued = await mailer.enqueue(order, { sendAt: '2030-01-01' })
+    Object.assign(queued.recipients[0]!, { address: 'eve@example.com' })
+    assert.equal((await mailer.messages.get(queued.id))!.recipients[0]!.address, 'ada@example.com')
     assert.equal((await mailer.send(order, { idempotencyKey: 'k' })).recipients[0]!.status, 'sent')
   })
 
