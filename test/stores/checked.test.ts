@@ -5,8 +5,8 @@ import { MailError } from '../../src/errors.ts'
 import { checkedStore } from '../../src/stores/checked.ts'
 import { memory } from '../../src/stores/memory.ts'
 import type { MailStore } from '../../src/stores/store.ts'
-import { rowOf } from '../../src/testing/describe-store.ts'
 import { type FakeClock, fakeClock } from '../../src/testing/fake-clock.ts'
+import { rowOf } from '../../src/testing/stores/samples.ts'
 
 const canary = 'canary-ada@example.com'
 

@@ -7,8 +7,9 @@ import { MailError, type MailErrorCode } from '../../src/errors.ts'
 import { isKeyv, type KeyvLike, type KeyvStoreOptions, keyvStore } from '../../src/stores/keyv.ts'
 import { memory } from '../../src/stores/memory.ts'
 import type { MailStore } from '../../src/stores/store.ts'
-import { describeStore, message, rowOf } from '../../src/testing/describe-store.ts'
+import { describeStore } from '../../src/testing/describe-store.ts'
 import { fakeClock } from '../../src/testing/fake-clock.ts'
+import { message, rowOf } from '../../src/testing/stores/samples.ts'
 
 const lease = { owner: 'test', ms: 40_000 }
 const day = 86_400_000

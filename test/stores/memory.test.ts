@@ -3,8 +3,9 @@ import { describe, it } from 'node:test'
 import { MailError, type MailErrorCode } from '../../src/errors.ts'
 import { type MemoryStoreOptions, memory } from '../../src/stores/memory.ts'
 import type { Claim, Held, MailStore, Page, Row } from '../../src/stores/store.ts'
-import { describeStore, message, rowOf } from '../../src/testing/describe-store.ts'
+import { describeStore } from '../../src/testing/describe-store.ts'
 import { fakeClock } from '../../src/testing/fake-clock.ts'
+import { message, rowOf } from '../../src/testing/stores/samples.ts'
 
 describeStore(
   'memory',
