@@ -1,5 +1,6 @@
 import { types } from 'node:util'
 import { MailError } from './errors.ts'
+import { flow } from './flow.ts'
 import { hashKey } from './message/fingerprint.ts'
 import type { Message } from './message/message.ts'
 import { refused, type SendOptions, takeOptions } from './options.ts'
@@ -67,97 +68,9 @@ export async function* streamBatch(
   batch: unknown = {},
 ): AsyncGenerator<BatchItemResult, void, undefined> {
   const { concurrency = 10, mode = 'send', options = {}, defaults } = checkBatch(batch)
-  const source = iteratorOf(items)
-  let exhausted = false
-  const { default: PQueue } = await import('p-queue')
-  const gate = new PQueue({ concurrency })
-  const ready: BatchItemResult[] = []
-  let change = Promise.withResolvers<void>()
-  const changed = () => {
-    change.resolve()
-    change = Promise.withResolvers<void>()
-  }
-  let stopped = false
-  let underWay = 0
-  let sourceFailure: MailError | undefined
-
-  const one = async (index: number, item: unknown) => {
-    ready.push(await resultOf(index, () => dispatchItem(parts[mode], index, item, options, defaults)))
-    underWay--
-    changed()
-  }
-  const breathe = breathing()
-  const feed = async () => {
-    try {
-      for (let index = 0; ; index++) {
-        while (!stopped && underWay + ready.length >= 2 * concurrency) await change.promise
-        await breathe()
-        if (stopped) return
-        const next = await source.next()
-        exhausted = next.done === true
-        if (exhausted || stopped) return
-        underWay++
-        void gate.add(() => one(index, next.value))
-      }
-    } catch (error) {
-      exhausted = true
-      sourceFailure = sourceThrew(error)
-    } finally {
-      stopped = true
-      changed()
-    }
-  }
-
-  const feeding = feed()
-  try {
-    for (;;) {
-      const result = ready.shift()
-      if (result) {
-        changed()
-        yield result
-      } else if (stopped && underWay === 0) {
-        if (sourceFailure) throw sourceFailure
-        return
-      } else {
-        await change.promise
-      }
-    }
-  } finally {
-    stopped = true
-    changed()
-    gate.clear()
-    // A source that never answers must not hold the consumer that left.
-    if (!exhausted) leave(source)
-    await gate.onIdle()
-    void feeding
-  }
-}
-
-/** Milliseconds without a turn of the event loop. */
-const longestBreath = 10
-
-/** Where nothing waits for a network (sandbox, memory), promises alone would keep timers and sockets from their turn. */
-function breathing(): () => Promise<void> | undefined {
-  let since = performance.now()
-  return () => {
-    if (performance.now() - since < longestBreath) return undefined
-    return new Promise((resolve) =>
-      setImmediate(() => {
-        since = performance.now()
-        resolve()
-      }),
-    )
-  }
-}
-
-type Source = Iterator<unknown> | AsyncIterator<unknown>
-
-function leave(source: Source): void {
-  try {
-    Promise.resolve(source.return?.()).catch(() => undefined)
-  } catch {
-    // The consumer has left; there is nobody to tell.
-  }
+  yield* flow(items, concurrency, (item, index) =>
+    resultOf(index, () => dispatchItem(parts[mode], index, item, options, defaults)),
+  )
 }
 
 /** Sends an array and answers every result, in order. @throws MailError for a malformed call only. */
@@ -327,23 +240,4 @@ function takeDefaults(defaults: unknown): object {
   } catch {
     throw refused('batch.defaults', 'Threw while it was read; pass plain data.')
   }
-}
-
-function iteratorOf(items: unknown): Source {
-  const notIterable = () => refused('items', 'Must be an iterable of messages.')
-  if (typeof items !== 'object' || items === null) throw notIterable()
-  try {
-    const source = items as Partial<Iterable<unknown> & AsyncIterable<unknown>>
-    const iterator: unknown = source[Symbol.asyncIterator]?.() ?? source[Symbol.iterator]?.()
-    if (typeof (iterator as Partial<Source> | undefined)?.next === 'function') return iterator as Source
-  } catch (error) {
-    throw sourceThrew(error)
-  }
-  throw notIterable()
-}
-
-function sourceThrew(error: unknown): MailError {
-  const failure = refused('items', 'The source of the batch threw; items before it were handled.')
-  failure.cause = error
-  return failure
 }
