@@ -11,7 +11,7 @@ const floors = [
   ['src/stores/'],
   ['src/ledger/'],
   ['src/policies/', 'src/dispatch/', 'src/queues/'],
-  ['src/mailer.ts', 'src/index.ts'],
+  ['src/mailer.ts', 'src/create-mailer.ts', 'src/index.ts'],
   ['src/http/', 'src/nest/', 'src/cli/'],
 ]
 

@@ -1,6 +1,8 @@
 import { refused } from './options.ts'
 import type { Parts } from './parts.ts'
 import type { QueueWork } from './queues/work.ts'
+import type { Settings } from './settings.ts'
+import type { Awaitable } from './stores/store.ts'
 import { closeAll } from './tenants/open-providers.ts'
 
 export interface CloseOptions {
@@ -23,19 +25,24 @@ const defaultDeadline = 30_000
 const grace = 2_000
 
 /** A second call answers the first one's manifest. @throws MailError `VALIDATION_ERROR` for a deadline that is none. */
-export function closing(parts: Parts, queue: QueueWork): (options?: CloseOptions) => Promise<Manifest> {
-  let closed: Promise<Manifest> | undefined
+export function closing(
+  { state }: Settings,
+  close: (deadline: number) => Awaitable<Manifest>,
+): (options?: CloseOptions) => Promise<Manifest> {
+  let closed: Awaitable<Manifest> | undefined
   return async (options) => {
     const { deadline = defaultDeadline } = options ?? {}
     if (!(typeof deadline === 'number' && deadline >= 0)) throw refused('options.deadline', 'Must be 0 ms or more.')
-    closed ??= close(parts, queue, deadline)
+    // At once, whatever `close` has to wait for.
+    state.closed = true
+    closed ??= close(deadline)
     return closed
   }
 }
 
-async function close(parts: Parts, queue: QueueWork, deadline: number): Promise<Manifest> {
-  const { store, events, clock, root, openTenants, state, underWay } = parts
-  state.closed = true
+/** Lets what is under way finish until `deadline`, then gives it up and frees everything. */
+export async function closeDown(parts: Parts, queue: QueueWork, deadline: number): Promise<Manifest> {
+  const { store, events, clock, root, openTenants, underWay } = parts
   let settled = 0
   const unknown: string[] = []
   const forget = events.on('settled', ({ id, status }) => {

@@ -190,6 +190,14 @@ export function configurationError(message: string): MailError {
   return new MailError('CONFIGURATION_ERROR', message, { retryable: false })
 }
 
+/** Whatever was thrown, as the one error calls reject with. */
+export function asMailError(error: unknown): MailError {
+  if (error instanceof MailError) return error
+  const failure = new MailError('CONFIGURATION_ERROR', 'Something threw what is no MailError; see `cause`.')
+  failure.cause = error
+  return failure
+}
+
 const longestReason = 200
 
 /**

@@ -1,12 +1,12 @@
 export type { BatchItem, BatchItemResult, BatchOptions, BatchResult } from './batch.ts'
 export type { Clock, Timer } from './clock.ts'
 export type { CloseOptions, Manifest } from './closing.ts'
+export { createMailer, type Mailer, type TenantMailer } from './create-mailer.ts'
 export type { Delivery, Envelope, Recipient, Stream } from './delivery.ts'
 export type { RetryOptions } from './dispatch/rounds.ts'
 export { type FailureKind, type Issue, MailError, type MailErrorCode } from './errors.ts'
 export type { Logger, MailEvents, MailEventType } from './events.ts'
 export type { Limits } from './limits.ts'
-export { createMailer, type Mailer, type TenantMailer } from './mailer.ts'
 export type { MergeRecipient } from './merge.ts'
 export type {
   AddressInput,

@@ -1,5 +1,6 @@
 import { type BatchItemResult, type BatchResult, derivedKey, resultOf, tally } from './batch.ts'
 import { MailError } from './errors.ts'
+import { isProblem, mailboxKey } from './message/address.ts'
 import type { AddressInput, HeadersInput, Message } from './message/message.ts'
 import { refused, type SendOptions } from './options.ts'
 import type { Receipt } from './receipt.ts'
@@ -20,7 +21,6 @@ export interface MergeParts {
   readonly send: (message: unknown, options: SendOptions, group: object) => Promise<Receipt>
   /** The message with what its recipients share read once: streams end here, bytes are copied here. */
   readonly share: (message: object, options: SendOptions) => Promise<object>
-  readonly mailboxKeyOf: (to: unknown) => string
   readonly newGroup: () => object
 }
 
@@ -52,7 +52,7 @@ export async function sendMerge(
     Array.from(recipients, (recipient, index) =>
       resultOf(index, async () => {
         const own = messageFor(await sharing, recipient)
-        const key = options.idempotencyKey && derivedKey(options.idempotencyKey, parts.mailboxKeyOf(own.to))
+        const key = options.idempotencyKey && derivedKey(options.idempotencyKey, mailboxKeyOf(own.to))
         return parts.send(own, key === undefined ? options : { ...options, idempotencyKey: key }, group)
       }),
     ),
@@ -90,4 +90,12 @@ function headerList(headers: HeadersInput | undefined): { name: string; value: s
   return Object.entries(headers as Record<string, string | readonly string[]>).flatMap(([name, value]) =>
     [value].flat().map((one) => ({ name, value: one })),
   )
+}
+
+/** A stable part of a merge key, even for an address that will be refused. */
+function mailboxKeyOf(to: unknown): string {
+  const address =
+    typeof to === 'string' ? (/<([^<>]*)>\s*$/.exec(to)?.[1] ?? to.trim()) : (to as { address?: unknown })?.address
+  const key = typeof address === 'string' ? mailboxKey(address) : undefined
+  return key === undefined || isProblem(key) ? 'malformed' : key
 }

@@ -1,37 +1,24 @@
 import { withCall } from './call.ts'
 import type { Delivery } from './delivery.ts'
 import { MailError } from './errors.ts'
+import { type Intake, takeIn } from './intake.ts'
 import { domainOf } from './message/address.ts'
-import { takeMessage } from './message/reader.ts'
-import { checkSendOptions, refused, type SendOptions } from './options.ts'
+import type { SendOptions } from './options.ts'
 import type { Parts } from './parts.ts'
 import { BulkGroup } from './routing/bulk.ts'
 import { failover, toRoute } from './routing/route.ts'
 import type { Awaitable } from './stores/store.ts'
 import type { TenantContext } from './tenants/context.ts'
 
-/** Makes of a caller's message and options the delivery that goes through accept. */
-export type Prepare = (
-  message: unknown,
-  options: SendOptions,
-  kind: 'send' | 'queue',
-  group?: object,
-) => Promise<Delivery>
+/** Makes of what was taken in the delivery that goes through accept. */
+export type Prepare = (intake: Intake, group?: object) => Promise<Delivery>
 
-/** Loose becomes strict here, once; after it nobody looks at the caller's objects again. */
+/** Loose becomes strict here, once. */
 export function preparing(parts: Parts): Prepare {
-  const { clock, ids, read, state, underWay } = parts
-  return async (input, options, kind, group) => {
-    if (state.closed) throw closed()
-    const checked = checkSendOptions(options, parts.timeout)
-    if (checked.sendAt !== undefined && kind === 'send') {
-      throw refused('options.sendAt', 'Is for enqueue, which can wait; send goes now.')
-    }
-    // Before anything is awaited: what the caller does to its objects afterwards changes nothing (INVARIANTS P6).
-    const taken = takeMessage(input, checked.tenant === undefined ? parts.root.limits : undefined)
-    const deadline = underWay.begin(checked.timeout, checked.signal)
+  const { clock, ids, read } = parts
+  return async ({ kind, message: taken, options, deadline }, group) => {
     try {
-      const resolved = contextFor(parts, checked.tenant)
+      const resolved = contextFor(parts, options.tenant)
       const context = resolved instanceof Promise ? await deadline.within(resolved) : resolved
       if (context.mode === 'blocked') throw blocked()
       const { message, recipients } = await read(taken, {
@@ -46,26 +33,26 @@ export function preparing(parts: Parts): Prepare {
         messageId: `<${id}@${domainOf(message.from.address)}>`,
         createdAt: clock.now(),
         ...(context.tenant === undefined ? {} : { tenant: context.tenant }),
-        stream: checked.stream,
+        stream: options.stream,
         // A call may ask for the sandbox; it cannot leave the one it is in.
-        sandbox: checked.sandbox === true || parts.sandbox || context.mode === 'sandbox',
-        ...(checked.notAfter === undefined ? {} : { notAfter: checked.notAfter }),
+        sandbox: options.sandbox === true || parts.sandbox || context.mode === 'sandbox',
+        ...(options.notAfter === undefined ? {} : { notAfter: options.notAfter }),
         message,
         envelope: Object.freeze({ from: message.from.address, recipients }),
       }
-      const route = checked.route === undefined ? undefined : toRoute(checked.route)
+      const route = options.route === undefined ? undefined : toRoute(options.route)
       return withCall(delivery, {
         context,
         deadline,
         kind,
-        priority: checked.priority,
-        onUnknown: checked.onUnknown,
-        timeout: checked.timeout,
+        priority: options.priority,
+        onUnknown: options.onUnknown,
+        timeout: options.timeout,
         suppressed: [],
         taken: [],
-        ...(checked.idempotencyKey === undefined ? {} : { idempotencyKey: checked.idempotencyKey }),
-        ...(checked.sendAt === undefined ? {} : { sendAt: checked.sendAt }),
-        ...(checked.provider === undefined ? {} : { provider: checked.provider }),
+        ...(options.idempotencyKey === undefined ? {} : { idempotencyKey: options.idempotencyKey }),
+        ...(options.sendAt === undefined ? {} : { sendAt: options.sendAt }),
+        ...(options.provider === undefined ? {} : { provider: options.provider }),
         // A queued message keeps names, not functions: the order is drawn now.
         ...(route === undefined
           ? {}
@@ -73,7 +60,6 @@ export function preparing(parts: Parts): Prepare {
         ...(group instanceof BulkGroup ? { bulk: group } : {}),
       })
     } catch (error) {
-      deadline.end()
       // A stream cut short by the caller or by close is no fault of the message.
       if (deadline.cause === 'signal' || deadline.cause === 'close') deadline.check()
       throw error
@@ -86,15 +72,13 @@ const nobody = 'nobody@sendwright.invalid'
 
 /** Reads the attachments of a message that will be sent many times: a stream ends here, and bytes are copied once. */
 export function sharing(parts: Parts): (message: object, options: SendOptions) => Promise<object> {
-  return async (message, options) => {
+  return async (message, given) => {
     const { attachments } = message as { attachments?: unknown }
     if (attachments === undefined) return message
-    if (parts.state.closed) throw closed()
-    const checked = checkSendOptions(options, parts.timeout)
-    const taken = takeMessage({ from: nobody, to: nobody, subject: '-', text: '-', attachments })
-    const deadline = parts.underWay.begin(checked.timeout, checked.signal)
+    const standIn = { from: nobody, to: nobody, subject: '-', text: '-', attachments }
+    const { message: taken, options, deadline } = takeIn(parts, 'send', standIn, given)
     try {
-      const { limits } = await deadline.within(Promise.resolve(contextFor(parts, checked.tenant)))
+      const { limits } = await deadline.within(Promise.resolve(contextFor(parts, options.tenant)))
       const read = await parts.read(taken, { limits, signal: deadline.signal })
       deadline.check()
       return { ...message, attachments: read.message.attachments }
@@ -115,5 +99,3 @@ function contextFor(parts: Parts, tenant: string | undefined): Awaitable<TenantC
 }
 
 export const blocked = () => new MailError('TENANT_BLOCKED', 'The tenant is blocked from sending.')
-
-export const closed = () => new MailError('CLOSED', 'The mailer is closed; nothing was sent.', { retryable: false })

@@ -1,8 +1,8 @@
 import type { Deadline } from './deadline.ts'
 import { MailError, withDetails } from './errors.ts'
-import type { Parts } from './parts.ts'
-import { closed } from './prepare.ts'
+import { closed } from './intake.ts'
 import type { Provider } from './provider.ts'
+import type { Settings } from './settings.ts'
 
 /** What `verify` found, by provider name. */
 export interface Verification {
@@ -17,7 +17,7 @@ export interface ProviderVerification {
 }
 
 export const verifying =
-  ({ tenants, openTenants, timeout, state, underWay }: Parts, tenant: string | undefined) =>
+  ({ tenants, openTenants, timeout, state, underWay }: Settings, tenant: string | undefined) =>
   async (): Promise<Verification> => {
     if (state.closed) throw closed()
     const deadline = underWay.begin(timeout)

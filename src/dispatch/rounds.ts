@@ -23,13 +23,6 @@ export interface RetryOptions {
   readonly schedule?: readonly number[]
 }
 
-export const retryDefaults = {
-  rounds: 3,
-  base: 500,
-  longest: 30_000,
-  schedule: [1, 2, 5, 10, 30, 60, 120, 240, 480, 480].map((minutes) => minutes * 60_000),
-}
-
 export interface RoundsParts {
   readonly ledger: Ledger
   readonly clock: Clock

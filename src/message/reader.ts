@@ -1,13 +1,14 @@
 import type { Recipient } from '../delivery.ts'
-import { type Issue, MailError } from '../errors.ts'
 import type { ResolvedLimits } from '../limits.ts'
 import type { RecipientField } from '../receipt.ts'
 import { type AddressRules, createAddressReader, type ParsedMailbox } from './address.ts'
 import { readStream } from './attachments.ts'
 import type { Attachment, Mailbox, MessageSnapshot } from './message.ts'
-import { copyPlain, NotPlain, own, StreamSource } from './plain.ts'
-import { buildSchema, issuesOf, type MessageSchema, type ParsedMessage, pathText } from './schema.ts'
+import { own, StreamSource } from './plain.ts'
+import { invalid } from './refusal.ts'
+import { buildSchema, issuesOf, type MessageSchema, type ParsedMessage } from './schema.ts'
 import { encodedSize } from './size.ts'
+import type { TakenMessage } from './take.ts'
 import { textFromHtml } from './text-from-html.ts'
 
 /** A message after the door, with the mailboxes it is for, each once. */
@@ -33,17 +34,7 @@ export interface ReadContext {
 /** Makes a strict, frozen snapshot of what was taken from a caller, or says what is wrong with it. */
 export type MessageReader = (taken: TakenMessage, context: ReadContext) => Promise<ReadMessage>
 
-/** A private copy of a caller's message, not checked yet. */
-export interface TakenMessage {
-  readonly fields: Readonly<Record<string, unknown>>
-}
-
-/** Fields that are designed but not built: refused, never ignored. */
-const unsupported = ['template', 'track', 'unsubscribe'] as const
-
 const schemasKept = 100
-/** Bytes copied of one message before its limits are known. */
-const mostBytes = 256 * 1024 * 1024
 
 /** zod and nodemailer's parser are loaded when the first message is read, so that importing Sendwright costs little. */
 export function createMessageReader(options: ReaderOptions = {}): MessageReader {
@@ -92,49 +83,6 @@ export function createMessageReader(options: ReaderOptions = {}): MessageReader 
         : parsed.text
     return snapshotOf(parsed, from, text, attachments, limits)
   }
-}
-
-/** @throws MailError `VALIDATION_ERROR` */
-export function invalid(issues: readonly Issue[]): MailError {
-  const [first] = issues
-  const more = issues.length > 1 ? ` (and ${issues.length - 1} more)` : ''
-  return new MailError('VALIDATION_ERROR', `${first?.path ?? 'message'}: ${first?.message ?? 'Is malformed.'}${more}`, {
-    issues,
-  })
-}
-
-/**
- * Copies a caller's message, so that whatever is done to it afterwards changes nothing. Synchronous for that reason: it is
- * to be called before anything is awaited.
- *
- * @throws MailError `VALIDATION_ERROR`, `UNSUPPORTED_FEATURE`
- */
-export function takeMessage(input: unknown, limits?: ResolvedLimits): TakenMessage {
-  let plain: unknown
-  try {
-    plain = copyPlain(input, limits?.messageBytes ?? mostBytes)
-  } catch (error) {
-    if (!(error instanceof NotPlain)) throw error
-    throw invalid([{ path: pathText(error.path) || 'message', code: error.code, message: error.message }])
-  }
-  if (typeof plain !== 'object' || plain === null || Array.isArray(plain)) {
-    throw invalid([
-      { path: 'message', code: 'invalid_type', message: 'Must be an object with to, subject and text or html.' },
-    ])
-  }
-  const fields = plain as Record<string, unknown>
-  const asked = unsupported.filter((name) => fields[name] !== undefined)
-  if (asked.length > 0) {
-    throw new MailError(
-      'UNSUPPORTED_FEATURE',
-      `${asked.join(', ')}: not built yet in this version; leave the field out.`,
-      {
-        issues: asked.map((path) => ({ path, code: 'unsupported', message: 'Not built yet in this version.' })),
-      },
-    )
-  }
-  for (const name of unsupported) delete fields[name]
-  return { fields }
 }
 
 function parse(schema: MessageSchema, fields: Readonly<Record<string, unknown>>): ParsedMessage {

@@ -14,6 +14,7 @@ import {
 } from './attachments.ts'
 import { checkHeader, checkMessageId, headerLimits } from './headers.ts'
 import { StreamSource } from './plain.ts'
+import { pathText } from './refusal.ts'
 import { hasControl } from './text-rules.ts'
 
 /** What the schema makes of a message: everything checked, streams still unread, defaults not yet filled in. */
@@ -308,16 +309,4 @@ function wordsFor(issue: zod.core.$ZodIssue): { code: string; message: string } 
     default:
       return { code: 'invalid', message: 'Is malformed.' }
   }
-}
-
-/** `to[2]`, `headers["X-A"]`. Names that could hold an address or worse are not repeated. */
-export function pathText(path: readonly PropertyKey[]): string {
-  let text = ''
-  for (const step of path) {
-    if (typeof step === 'number') text += `[${step}]`
-    else if (typeof step === 'string' && /^[A-Za-z_]\w{0,63}$/.test(step)) text += text === '' ? step : `.${step}`
-    else if (typeof step === 'string' && /^[\w-]{1,76}$/.test(step)) text += `["${step}"]`
-    else text += '["…"]'
-  }
-  return text
 }

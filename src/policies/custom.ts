@@ -2,9 +2,13 @@ import { type Call, callOf } from '../call.ts'
 import type { Delivery } from '../delivery.ts'
 import { configurationError, MailError } from '../errors.ts'
 import { mailboxKey } from '../message/address.ts'
-import { type MessageReader, takeMessage } from '../message/reader.ts'
+import type { MessageReader } from '../message/reader.ts'
+import { takeMessage } from '../message/take.ts'
 import type { Receipt } from '../receipt.ts'
 import type { Policy, Send } from './policy.ts'
+
+/** A user's policies, already made; they take their places once there is a reader for what they change. */
+export type CustomPolicies = (read: MessageReader) => readonly Policy[]
 
 /**
  * A user's policies, each held to these rules: what it changes in the message is read again like any input (and so
@@ -14,12 +18,8 @@ import type { Policy, Send } from './policy.ts'
  *
  * @throws MailError `CONFIGURATION_ERROR` for one that answers no function.
  */
-export function customPolicies(
-  policies: readonly Policy[],
-  read: MessageReader,
-  mayAddRecipients: boolean,
-): readonly Policy[] {
-  return policies.map((policy) => (next) => {
+export function customPolicies(policies: readonly Policy[] = [], mayAddRecipients: boolean): CustomPolicies {
+  const made = policies.map((policy) => {
     // The call's facts travel with every copy of a delivery, so they tell whose turn it is.
     const turns = new WeakMap<Call, Turn>()
     const wrapped = policy(async (passed) => {
@@ -30,12 +30,14 @@ export function customPolicies(
     if (typeof wrapped !== 'function') {
       throw configurationError('A policy is a function of `next` that answers a function: (next) => (delivery) => …')
     }
-    return async (delivery) => {
+    return { wrapped, turns }
+  })
+  return (read) =>
+    made.map(({ wrapped, turns }) => (next) => async (delivery) => {
       const turn = new Turn(async (passed) => next(await reread(delivery, passed, read, mayAddRecipients)))
       turns.set(callOf(delivery), turn)
       return run(wrapped, Object.freeze(delivery), turn)
-    }
-  })
+    })
 }
 
 /** One delivery's single way through one policy. */

@@ -7,7 +7,7 @@ import { abandoned, ended, freesKey } from '../ledger/row.ts'
 import { mailboxKey } from '../message/address.ts'
 import type { Parts } from '../parts.ts'
 import { refund } from '../policies/quota.ts'
-import { blocked, closed } from '../prepare.ts'
+import { blocked } from '../prepare.ts'
 import type { Receipt } from '../receipt.ts'
 import { failover } from '../routing/route.ts'
 import type { Held, QueuedWork, Row } from '../stores/store.ts'
@@ -21,7 +21,7 @@ export interface Worker {
 
 export interface QueueWork {
   readonly working: boolean
-  work(options?: { readonly concurrency?: number }): Worker
+  work(concurrency: number): Worker
   /** Tells the worker, if there is one, that a row was accepted. */
   wake(): void
   /** Goes on until nothing is due any more, at most `ms`. */
@@ -51,11 +51,7 @@ export function queueWork(parts: Parts, finish: (entry: Entry) => Promise<Receip
     const row = held.row.status === 'dispatching' ? abandoned(held.row) : held.row
     await settleHeld(parts, held, row).catch((error) => ledger.warn(error, row.id))
   }
-  const work: QueueWork['work'] = ({ concurrency = parts.concurrency } = {}) => {
-    if (!(Number.isInteger(concurrency) && concurrency > 0)) {
-      throw configurationError('work: concurrency must be a whole number from 1.')
-    }
-    if (parts.state.closed) throw closed()
+  const work: QueueWork['work'] = (concurrency) => {
     paused = false
     local ??= new LocalQueue({
       ledger,
@@ -84,7 +80,7 @@ export function queueWork(parts: Parts, finish: (entry: Entry) => Promise<Receip
     work,
     wake() {
       if (local) local.wake()
-      else if (parts.work && !paused && !parts.state.closed) work()
+      else if (parts.work && !paused && !parts.state.closed) work(parts.concurrency)
     },
     drain: (ms) => local?.drain(ms) ?? Promise.resolve(),
     async stop() {

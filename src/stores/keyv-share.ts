@@ -1,5 +1,6 @@
 import { DueList } from './due-list.ts'
 import { KeyedLock } from './keyed-lock.ts'
+import { layersOf } from './keyv-like.ts'
 
 /** Who works on a row in this process. */
 export interface Holder {
@@ -45,15 +46,4 @@ export function joinShare(keyv: object): { readonly share: KeyvShare; readonly l
       if (share.stores === 0 && byNamespace.get(namespace) === share) byNamespace.delete(namespace)
     },
   }
-}
-
-/** The Keyv, its adapter, and what that wraps in turn: Keyv 6 puts a bridge around older ones. */
-export function layersOf(keyv: object): object[] {
-  const found = [keyv]
-  for (let layer: unknown = keyv; found.length < 4; ) {
-    layer = (layer as { store?: unknown }).store
-    if (typeof layer !== 'object' || layer === null) break
-    found.push(layer)
-  }
-  return found
 }

@@ -1,8 +1,9 @@
 import { type Clock, systemClock } from '../clock.ts'
 import { configurationError, MailError } from '../errors.ts'
 import type { MessageStatus } from '../receipt.ts'
+import { checkKeyv } from './keyv-like.ts'
 import { type KeyvLike, KeyvRecords, recordKey } from './keyv-records.ts'
-import { type Holder, joinShare, type KeyvShare, layersOf } from './keyv-share.ts'
+import { type Holder, joinShare, type KeyvShare } from './keyv-share.ts'
 import { KeyvSuppressions } from './keyv-suppressions.ts'
 import { idInMessageId } from './message-id.ts'
 import { type RowJson, rowFromJson, rowToJson } from './row-json.ts'
@@ -22,6 +23,7 @@ import {
 } from './store.ts'
 import { WindowSet, type WindowState } from './window.ts'
 
+export { isKeyv } from './keyv-like.ts'
 export type { KeyvLike } from './keyv-records.ts'
 
 export interface KeyvStoreOptions {
@@ -30,11 +32,6 @@ export interface KeyvStoreOptions {
   /** Messages that may wait in the queue; over it `QUEUE_FULL`. Default 200,000. */
   readonly maxQueued?: number
   readonly clock?: Clock
-}
-
-/** Whether `createMailer({ store })` was given a Keyv rather than a store. */
-export function isKeyv(store: object): store is KeyvLike {
-  return !('claim' in store) && 'get' in store && 'set' in store && 'delete' in store
 }
 
 /**
@@ -383,22 +380,3 @@ interface ReadRow {
 
 const rowKey = (id: string) => recordKey('row', id)
 const keyKey = (key: string) => recordKey('key', key)
-function checkKeyv(keyv: unknown): void {
-  if (typeof keyv !== 'object' || keyv === null) {
-    throw configurationError('keyvStore needs a Keyv instance; a connection text is not taken.')
-  }
-  const missing = ['getRaw', 'set', 'delete', 'on', 'off'].filter(
-    (method) => typeof (keyv as Record<string, unknown>)[method] !== 'function',
-  )
-  if (missing.length > 0) {
-    throw configurationError(`keyvStore needs a Keyv 5.6 or 6.1; this has no ${missing.join(', ')}.`)
-  }
-  if ((keyv as { opts?: { emitErrors?: unknown } }).opts?.emitErrors === false) {
-    throw configurationError('This Keyv has `emitErrors: false`, so it would hide its failures; leave it on.')
-  }
-  if (layersOf(keyv).some((layer) => (layer as { throwOnConnectError?: unknown }).throwOnConnectError === false)) {
-    throw configurationError(
-      'This Keyv answers as if there were nothing while its server is down (createKeyvNonBlocking or throwOnConnectError: false); use createKeyv.',
-    )
-  }
-}

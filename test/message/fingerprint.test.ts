@@ -4,7 +4,8 @@ import fc from 'fast-check'
 import { resolveLimits } from '../../src/limits.ts'
 import { type ParsedMailbox, parseMailbox } from '../../src/message/address.ts'
 import { fingerprint, hashKey } from '../../src/message/fingerprint.ts'
-import { createMessageReader, takeMessage } from '../../src/message/reader.ts'
+import { createMessageReader } from '../../src/message/reader.ts'
+import { takeMessage } from '../../src/message/take.ts'
 
 const seed = Number(process.env.SEED ?? Date.now() % 2 ** 31)
 console.log(`SEED=${seed}`)

@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict'
+import { createMailer, type Mailer } from '../../create-mailer.ts'
 import { MailError } from '../../errors.ts'
-import { createMailer, type Mailer } from '../../mailer.ts'
 import type { Message } from '../../message/message.ts'
 import type { Provider } from '../../provider.ts'
 import type { Receipt } from '../../receipt.ts'
