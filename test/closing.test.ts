@@ -45,6 +45,16 @@ function setUp(options: Partial<MailerOptions> = {}, a: ScriptedProvider = scrip
   return { mailer, clock, a }
 }
 
+test('close right after the first call waits for it, and refuses the next one', async () => {
+  const { mailer, a } = setUp()
+  const [first, second] = [mailer.send(message), mailer.close().then(() => mailer.send(message))]
+  const refused = mailer.send(message)
+  assert.equal((await rejection(refused)).code, 'CLOSED')
+  assert.equal((await first).status, 'sent')
+  assert.equal((await rejection(second)).code, 'CLOSED')
+  assert.equal(a.calls.length, 1)
+})
+
 test('close lets what is under way finish, then frees the provider; a second close answers the same manifest', async () => {
   const { mailer, clock, a } = setUp()
   const slow = pending()

@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict'
 import { describe, test } from 'node:test'
+import Keyv from 'keyv'
 import { memory } from '../providers/memory.ts'
 import {
   createMailer,
@@ -418,6 +419,9 @@ describe('createMailer throws CONFIGURATION_ERROR at once', () => {
     ['senders as text', { ...good, senders: 'acme.example' }],
     ['a bad sender', { ...good, senders: ['a b'] }],
     ['a store of text', { ...good, store: 'redis://x' }],
+    ['a store that is none', { ...good, store: {} }],
+    ['a Keyv that hides its failures', { ...good, store: new Keyv({ emitErrors: false }) }],
+    ['a shared scope over a Keyv', { ...good, scope: 'shared', store: new Keyv() }],
     ['a shared scope in memory', { ...good, scope: 'shared' }],
     ['another scope', { ...good, scope: 'cluster' }],
     ['limits of null', { ...good, limits: null }],

@@ -55,6 +55,16 @@ for (const [name] of entryPoints) {
   })
 }
 
+test('importing sendwright loads few files; the first call loads the rest (PERF 8, row 11)', () => {
+  const own = (statement: string) => loadedBy(statement).filter((url) => url.includes('/dist/')).length
+  const use = "await createMailer({ providers: { none: { send() {}, capabilities: {} } } }).messages.get('msg_1')"
+  const atImport = own("await import('sendwright')")
+  const withCall = own(`const { createMailer } = await import('sendwright'); ${use}`)
+  // Each file takes about 0.6 ms, and all of them as long as nodemailer.
+  assert.ok(atImport <= 35, `${atImport} files are loaded by the import`)
+  assert.ok(withCall > 2 * atImport, `${withCall} files are loaded by the import and the first call`)
+})
+
 test('the check of what is loaded sees a package that is loaded', () => {
   assert.ok(loadedBy("await import('nodemailer')").some((url) => url.includes('/node_modules/nodemailer/')))
   assert.ok(loadedBy("require('mailgun.js')").some((url) => url.includes('/node_modules/mailgun.js/')))
