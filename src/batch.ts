@@ -1,6 +1,5 @@
 import { types } from 'node:util'
 import { MailError } from './errors.ts'
-import { flow } from './flow.ts'
 import { hashKey } from './message/fingerprint.ts'
 import type { Message } from './message/message.ts'
 import { refused, type SendOptions, takeOptions } from './options.ts'
@@ -68,6 +67,7 @@ export async function* streamBatch(
   batch: unknown = {},
 ): AsyncGenerator<BatchItemResult, void, undefined> {
   const { concurrency = 10, mode = 'send', options = {}, defaults } = checkBatch(batch)
+  const { flow } = await import('./flow.ts')
   yield* flow(items, concurrency, (item, index) =>
     resultOf(index, () => dispatchItem(parts[mode], index, item, options, defaults)),
   )

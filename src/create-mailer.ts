@@ -11,7 +11,7 @@ import { asMailError, configurationError, MailError } from './errors.ts'
 import type { MailEvents, MailEventType } from './events.ts'
 import { closed, type Intake, takeIn } from './intake.ts'
 import type { Engine } from './mailer.ts'
-import { type MergeRecipient, sendMerge } from './merge.ts'
+import type { MergeRecipient } from './merge.ts'
 import type { Messages } from './messages.ts'
 import {
   type MailerOptions,
@@ -86,7 +86,7 @@ export function createMailer<const P extends Providers>(options: MailerOptions<P
       sendMerge: typed(async (message, recipients, given) => {
         const options = own(given)
         const limit = await batchLimit(given)
-        return withEngine(({ merging }) => sendMerge({ ...merging, send }, message, recipients, options, limit))
+        return withEngine((engine) => engine.merging(send)(message, recipients, options, limit))
       }),
       cancel: async (id) => (await messages()).cancel(id),
       messages: {
@@ -134,11 +134,11 @@ function onFirstNeed<T>(make: () => Promise<T>): <R>(use: (made: T) => Awaitable
   let making: Promise<T> | undefined
   return (use) => {
     if (made) return use(made.it)
-    making ??= make().then((it) => {
+    making ??= make()
+    return making.then((it) => {
       made = { it }
-      return it
+      return use(it)
     })
-    return making.then(use)
   }
 }
 

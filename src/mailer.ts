@@ -5,6 +5,7 @@ import { rounds } from './dispatch/rounds.ts'
 import { asMailError, type MailError } from './errors.ts'
 import type { Intake } from './intake.ts'
 import type { Entry } from './ledger/entry.ts'
+import { type MergeParts, merging } from './merge.ts'
 import { messagesOf } from './messages.ts'
 import { partsOf } from './parts.ts'
 import { type Plan, planOf } from './plan.ts'
@@ -96,7 +97,8 @@ export function engineOf(settings: Settings) {
     async plan(intake: Intake): Promise<Plan> {
       return planOf(await prepare(intake), looks, store)
     },
-    merging: { share: sharing(parts), newGroup: () => new BulkGroup(clock) },
+    merging: (send: MergeParts['send']) =>
+      merging({ send, share: sharing(parts), newGroup: () => new BulkGroup(clock) }),
     messages: (tenant: string | undefined) => messagesOf(parts, tenant),
     suppressions: (tenant: string | undefined) =>
       suppressionsOf(store, clock, async () => (await tenants.resolve(tenant)).tenant),

@@ -26,38 +26,39 @@ export interface MergeParts {
 
 const fields = new Set(['to', 'metadata', 'headers', 'variables'])
 
-/** One content to many, one result each. @throws MailError for a malformed call only. */
-export async function sendMerge(
-  parts: MergeParts,
-  message: object,
-  recipients: readonly unknown[],
-  options: SendOptions,
-  limit: number,
-): Promise<BatchResult> {
-  if (!Array.isArray(recipients)) throw refused('recipients', 'Must be an array of { to, metadata?, headers? }.')
-  if (recipients.length > limit) {
-    throw refused('recipients', `Holds ${recipients.length}; at most ${limit} (limits.batch) are allowed.`)
-  }
-  if (typeof message !== 'object' || message === null || Array.isArray(message))
-    throw refused('message', 'Must be an object.')
-  for (const field of ['to', 'cc', 'bcc'] as const) {
-    if ((message as Partial<Message>)[field] !== undefined) {
-      throw refused(`message.${field}`, 'Is not taken by sendMerge: recipients are alone in their mail.')
+/** Sends one content to many. Answers one result each. @throws MailError for a malformed call only. */
+export function merging(parts: MergeParts) {
+  return async (
+    message: object,
+    recipients: readonly unknown[],
+    options: SendOptions,
+    limit: number,
+  ): Promise<BatchResult> => {
+    if (!Array.isArray(recipients)) throw refused('recipients', 'Must be an array of { to, metadata?, headers? }.')
+    if (recipients.length > limit) {
+      throw refused('recipients', `Holds ${recipients.length}; at most ${limit} (limits.batch) are allowed.`)
     }
+    if (typeof message !== 'object' || message === null || Array.isArray(message))
+      throw refused('message', 'Must be an object.')
+    for (const field of ['to', 'cc', 'bcc'] as const) {
+      if ((message as Partial<Message>)[field] !== undefined) {
+        throw refused(`message.${field}`, 'Is not taken by sendMerge: recipients are alone in their mail.')
+      }
+    }
+    const group = parts.newGroup()
+    const sharing = parts.share(message, options)
+    const results: BatchItemResult[] = await Promise.all(
+      // Holes are recipients too, malformed ones.
+      Array.from(recipients, (recipient, index) =>
+        resultOf(index, async () => {
+          const own = messageFor(await sharing, recipient)
+          const key = options.idempotencyKey && derivedKey(options.idempotencyKey, mailboxKeyOf(own.to))
+          return parts.send(own, key === undefined ? options : { ...options, idempotencyKey: key }, group)
+        }),
+      ),
+    )
+    return tally(results)
   }
-  const group = parts.newGroup()
-  const sharing = parts.share(message, options)
-  const results: BatchItemResult[] = await Promise.all(
-    // Holes are recipients too, malformed ones.
-    Array.from(recipients, (recipient, index) =>
-      resultOf(index, async () => {
-        const own = messageFor(await sharing, recipient)
-        const key = options.idempotencyKey && derivedKey(options.idempotencyKey, mailboxKeyOf(own.to))
-        return parts.send(own, key === undefined ? options : { ...options, idempotencyKey: key }, group)
-      }),
-    ),
-  )
-  return tally(results)
 }
 
 function messageFor(message: object, recipient: unknown): Message {
