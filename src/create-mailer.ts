@@ -12,6 +12,7 @@ import type { MailEvents, MailEventType } from './events.ts'
 import { closed, type Intake, takeIn } from './intake.ts'
 import type { Engine } from './mailer.ts'
 import type { MergeRecipient } from './merge.ts'
+import { takeMerge } from './message/take.ts'
 import type { Messages } from './messages.ts'
 import {
   type MailerOptions,
@@ -85,8 +86,9 @@ export function createMailer<const P extends Providers>(options: MailerOptions<P
       streamBatch: (items, batch) => streamBatch(calls, items, batch),
       sendMerge: typed(async (message, recipients, given) => {
         const options = own(given)
-        const limit = await batchLimit(given)
-        return withEngine((engine) => engine.merging(send)(message, recipients, options, limit))
+        const taken = takeMerge(message, recipients)
+        const limit = await batchLimit(options)
+        return withEngine((engine) => engine.merging(send)(taken.message, taken.recipients, options, limit))
       }),
       cancel: async (id) => (await messages()).cancel(id),
       messages: {

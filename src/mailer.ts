@@ -61,7 +61,7 @@ export function engineOf(settings: Settings) {
       [
         ...custom.dispatch(read), // before the last checks, so that nothing comes between
         openProvider(openTenants), // may wait for a place, so before the clock is read
-        rateLimit(store), // each try pays
+        rateLimit(ledger, clock), // each try pays
         notAfter(clock), // nothing leaves late
         lateSuppression(ledger), // nobody is mailed who objected meanwhile: the last look before the provider
       ],

@@ -28,12 +28,7 @@ const fields = new Set(['to', 'metadata', 'headers', 'variables'])
 
 /** Sends one content to many. Answers one result each. @throws MailError for a malformed call only. */
 export function merging(parts: MergeParts) {
-  return async (
-    message: object,
-    recipients: readonly unknown[],
-    options: SendOptions,
-    limit: number,
-  ): Promise<BatchResult> => {
+  return async (message: unknown, recipients: unknown, options: SendOptions, limit: number): Promise<BatchResult> => {
     if (!Array.isArray(recipients)) throw refused('recipients', 'Must be an array of { to, metadata?, headers? }.')
     if (recipients.length > limit) {
       throw refused('recipients', `Holds ${recipients.length}; at most ${limit} (limits.batch) are allowed.`)
@@ -62,6 +57,7 @@ export function merging(parts: MergeParts) {
 }
 
 function messageFor(message: object, recipient: unknown): Message {
+  if (recipient instanceof MailError) throw recipient
   if (typeof recipient !== 'object' || recipient === null)
     throw refused('recipient', 'Must be { to, metadata?, headers? }.')
   const unknown = Object.keys(recipient).find((name) => !fields.has(name))

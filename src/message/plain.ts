@@ -51,7 +51,7 @@ export function copyPlain(input: unknown, mostBytes: number): unknown {
 
   const copy = (value: unknown, path: Path): unknown => {
     if (++values > mostValues) throw new NotPlain(path, 'too_many', 'Holds too many values; send less in one message.')
-    if (typeof value !== 'object' || value === null) return value
+    if (typeof value !== 'object' || value === null || value instanceof StreamSource) return value
     reading = path
     if (types.isUint8Array(value) || types.isAnyArrayBuffer(value)) return copyBytes(value, path)
     if (path.length > deepest) throw new NotPlain(path, 'too_deep', `Nests deeper than ${deepest} levels; flatten it.`)

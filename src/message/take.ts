@@ -21,13 +21,7 @@ const mostBytes = 256 * 1024 * 1024
  * @throws MailError `VALIDATION_ERROR`, `UNSUPPORTED_FEATURE`
  */
 export function takeMessage(input: unknown, limits?: ResolvedLimits): TakenMessage {
-  let plain: unknown
-  try {
-    plain = copyPlain(input, limits?.messageBytes ?? mostBytes)
-  } catch (error) {
-    if (!(error instanceof NotPlain)) throw error
-    throw invalid([{ path: pathText(error.path) || 'message', code: error.code, message: error.message }])
-  }
+  const plain = takePlain(input, limits?.messageBytes)
   if (typeof plain !== 'object' || plain === null || Array.isArray(plain)) {
     throw invalid([
       { path: 'message', code: 'invalid_type', message: 'Must be an object with to, subject and text or html.' },
@@ -46,4 +40,36 @@ export function takeMessage(input: unknown, limits?: ResolvedLimits): TakenMessa
   }
   for (const name of unsupported) delete fields[name]
   return { fields }
+}
+
+/** What `sendMerge` was given, copied like a message. A recipient that cannot be is the error its own result will hold. */
+export function takeMerge(message: unknown, recipients: unknown): { message: unknown; recipients: unknown } {
+  return { message: takePlain(message), recipients: Array.isArray(recipients) ? takeEach(recipients) : recipients }
+}
+
+function takeEach(list: readonly unknown[]): unknown[] {
+  const taken: unknown[] = []
+  const { length } = list
+  if (length > mostRecipients) throw invalid([tooManyRecipients])
+  for (let i = 0; i < length; i++) {
+    try {
+      taken.push(takePlain(list[i]))
+    } catch (error) {
+      taken.push(error)
+    }
+  }
+  return taken
+}
+
+/** However high `limits.batch` is. */
+const mostRecipients = 1_000_000
+const tooManyRecipients = { path: 'recipients', code: 'too_many', message: `Holds more than ${mostRecipients}.` }
+
+function takePlain(input: unknown, bytes = mostBytes): unknown {
+  try {
+    return copyPlain(input, bytes)
+  } catch (error) {
+    if (!(error instanceof NotPlain)) throw error
+    throw invalid([{ path: pathText(error.path) || 'message', code: error.code, message: error.message }])
+  }
 }

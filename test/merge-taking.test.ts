@@ -53,3 +53,23 @@ test('P13: an attachment that cannot be read is the result of every recipient', 
   assert.ok(result.results.every(({ error }) => error?.issues[0]?.path === 'attachments[0].content'))
   assert.equal(provider.sent().length, 0)
 })
+
+test('P6: what the caller does to message and recipients after the call changes nothing', async (t) => {
+  const provider = memory()
+  const mailer = createMailer({ providers: { provider }, from: 'a@acme.example' })
+  t.after(() => mailer.close())
+  const message = { subject: 'before', text: 'x', attachments: [{ filename: 'r.bin', content: Buffer.from('before') }] }
+  const recipients = [{ to: 'ada@example.com', metadata: { n: 'before' } }, { to: 'bob@example.com' }]
+  const merge = mailer.sendMerge(message, recipients)
+  message.subject = 'after'
+  message.attachments[0]!.content.fill('!')
+  recipients[0]!.to = 'mallory@example.com'
+  recipients[0]!.metadata!.n = 'after'
+  recipients.pop()
+  assert.equal((await merge).sent, 2)
+  const [first, second] = provider.sent()
+  assert.equal(first!.message.subject, 'before')
+  assert.equal(Buffer.from(first!.message.attachments[0]!.content).toString(), 'before')
+  assert.deepEqual([first!.recipients, first!.message.metadata], [['ada@example.com'], { n: 'before' }])
+  assert.deepEqual(second!.recipients, ['bob@example.com'])
+})
