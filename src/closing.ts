@@ -16,7 +16,10 @@ export interface Manifest {
   readonly settled: number
   /** Ids of those given up after their hand-over had begun: they may have been sent. */
   readonly unknown: readonly string[]
-  /** Ids of those accepted and not handed over: safe in a durable store, lost with this one otherwise. */
+  /**
+   * Ids of those accepted and not handed over that are lost with this process. Empty with a durable store, which keeps
+   * them for the next worker, and with one that cannot list.
+   */
   readonly pending: readonly string[]
 }
 
