@@ -7,6 +7,7 @@ import { createMailer, MailError, type MailerOptions, type Policy } from '../src
 import { memory } from '../src/stores/memory.ts'
 import { fakeClock } from '../src/testing/fake-clock.ts'
 import { createSmtpServer } from '../src/testing/smtp-server.ts'
+import { disposeAfterTest } from './support/disposal.ts'
 import { rejection } from './support/rejection.ts'
 import { fails, pending, type ScriptedProvider, scripted } from './support/scripted-provider.ts'
 import { tapped } from './support/tapped-store.ts'
@@ -265,7 +266,8 @@ test('a deadline that is none is refused, and the mailer stays open', async () =
 })
 
 test('X7: after close no socket, timer or listener of ours is left', async () => {
-  await using server = await createSmtpServer()
+  const server = await createSmtpServer()
+  disposeAfterTest(server)
   const { signal, counts } = counted()
   const kinds = () => process.getActiveResourcesInfo().filter((kind) => /Timeout|TCPSocket/.test(kind))
   const before = kinds()

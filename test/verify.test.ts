@@ -4,6 +4,7 @@ import { smtp } from '../providers/smtp.ts'
 import { createMailer, handOverError } from '../src/index.ts'
 import { fakeClock } from '../src/testing/fake-clock.ts'
 import { createSmtpServer } from '../src/testing/smtp-server.ts'
+import { disposeAfterTest } from './support/disposal.ts'
 import { rejection } from './support/rejection.ts'
 import { scripted } from './support/scripted-provider.ts'
 
@@ -60,7 +61,8 @@ test('P9: a provider that hangs in verify is failed at the deadline, or at close
 })
 
 test('X7: what verify opened for a tenant is counted and closed with the mailer', async () => {
-  await using server = await createSmtpServer()
+  const server = await createSmtpServer()
+  disposeAfterTest(server)
   const mailer = createMailer({
     providers: {},
     tenants: { acme: { from, providers: { own: smtp({ url: server.url }) } } },

@@ -4,6 +4,7 @@ import { smtp } from '../../providers/smtp.ts'
 import { createMailer, failover, MailError, type Receipt } from '../../src/index.ts'
 import type { FaultKind, FaultPoint } from '../../src/testing/scripted-server.ts'
 import { createSmtpServer, type ScriptedSmtpServer } from '../../src/testing/smtp-server.ts'
+import { disposeAfterTest } from '../support/disposal.ts'
 
 const seed = Number(process.env.SEED ?? 1 + Math.floor(Math.random() * 1e9))
 const waves = Number(process.env.WAVES ?? 12)
@@ -55,8 +56,10 @@ function count(server: ScriptedSmtpServer, into: Map<string, number>): void {
 }
 
 test(`P1, P2, O5: over random faults every message settles, no mailbox gets one twice, and records agree with the servers (SEED=${seed})`, async () => {
-  await using main = await createSmtpServer()
-  await using backup = await createSmtpServer()
+  const main = await createSmtpServer()
+  disposeAfterTest(main)
+  const backup = await createSmtpServer()
+  disposeAfterTest(backup)
   const quick = { connection: 400, greeting: 400, socket: 400 }
   // A machine that stands still for a while must not look like a provider that failed.
   const patient = { connection: 600_000, greeting: 600_000, socket: 600_000 }

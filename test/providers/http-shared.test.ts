@@ -10,6 +10,7 @@ import { Exchange } from '../../providers/shared/exchange.ts'
 import { lazy, loadPeer } from '../../providers/shared/load.ts'
 import { meaningOfStatus, retryAfterOf } from '../../providers/shared/status.ts'
 import { encodeText, encodeWords, formatMailbox } from '../../providers/shared/words.ts'
+import { disposeAfterTest } from '../support/disposal.ts'
 import { answering, closedPort, context, facts, failed, failureOf, unknown } from '../support/http-api.ts'
 
 const post = (exchange: Exchange, url: string, body: string | Uint8Array = '{}', timeout = 5000) =>
@@ -42,16 +43,18 @@ test('O1 while no byte of the request was written the outcome is failed: refused
   assert.deepEqual(facts(await failureOf(post(exchange, 'http://nobody.invalid/'))), failed('connection'))
 
   let bytes = 0
-  await using plain = await tcpServer((socket) => {
+  const plain = await tcpServer((socket) => {
     socket.on('data', (chunk) => {
       bytes += chunk.length
       socket.end('HTTP/1.1 400 Bad Request\r\n\r\n')
     })
   })
+  disposeAfterTest(plain)
   const noTls = await failureOf(post(exchange, plain.url.replace('http:', 'https:')))
   assert.deepEqual(facts(noTls), failed('connection'))
   assert.ok(bytes > 0, 'the handshake was begun')
-  await using silent = await tcpServer(() => {})
+  const silent = await tcpServer(() => {})
+  disposeAfterTest(silent)
   const stalled = await failureOf(post(exchange, silent.url.replace('http:', 'https:')))
   assert.deepEqual(facts(stalled), failed('timeout'))
   await exchange.close()
@@ -60,9 +63,10 @@ test('O1 while no byte of the request was written the outcome is failed: refused
 test('O2 once it was written the outcome is unknown until a whole answer is there, at every byte of the answer', async () => {
   const answer = 'HTTP/1.1 200 OK\r\nContent-Length: 21\r\n\r\n{"id":"0123456789ab"}'
   let length = 0
-  await using server = await tcpServer((socket) => {
+  const server = await tcpServer((socket) => {
     socket.once('data', () => socket.end(answer.slice(0, length)))
   })
+  disposeAfterTest(server)
   const exchange = new Exchange()
   for (length = 0; length < answer.length; length++) {
     assert.deepEqual(facts(await failureOf(post(exchange, server.url))), unknown('connection'), `cut at ${length}`)
@@ -81,18 +85,20 @@ test('O2 garbage, an endless head and a protocol switch are unknown', async () =
   ]
   const exchange = new Exchange()
   for (const oddity of oddities) {
-    await using server = await tcpServer((socket) => socket.once('data', () => socket.end(oddity)))
+    const server = await tcpServer((socket) => socket.once('data', () => socket.end(oddity)))
+    disposeAfterTest(server)
     assert.deepEqual(facts(await failureOf(post(exchange, server.url))), unknown('connection'))
   }
   await exchange.close()
 })
 
 test('an answer that comes before the body was read counts, whole', async () => {
-  await using server = await tcpServer((socket) => {
+  const server = await tcpServer((socket) => {
     socket.once('data', () =>
       socket.write('HTTP/1.1 413 Too Large\r\nContent-Length: 2\r\nConnection: close\r\n\r\nno'),
     )
   })
+  disposeAfterTest(server)
   const exchange = new Exchange()
   const answer = await post(exchange, server.url, new Uint8Array(8_000_000))
   assert.equal(answer.status, 413)
@@ -102,11 +108,13 @@ test('an answer that comes before the body was read counts, whole', async () => 
 
 test('P10 of a body only the first megabyte is kept; redirects are answers, not followed', async () => {
   const exchange = new Exchange()
-  await using long = await answering({ status: 400, body: 'x'.repeat(3_000_000) })
+  const long = await answering({ status: 400, body: 'x'.repeat(3_000_000) })
+  disposeAfterTest(long)
   const answer = await post(exchange, long.url)
   assert.equal(answer.status, 400)
   assert.equal(answer.body.length, 1_000_000)
-  await using moved = await answering({ status: 307, headers: { location: '/again' } })
+  const moved = await answering({ status: 307, headers: { location: '/again' } })
+  disposeAfterTest(moved)
   assert.equal((await post(exchange, moved.url)).status, 307)
   assert.equal(moved.state.requests, 1)
   await exchange.close()
@@ -140,12 +148,13 @@ test('connections are kept: a hundred calls in a row use one, and many at once n
 
 test('a kept connection the server closed meanwhile costs no false unknown: the call goes over a new one', async () => {
   let requests = 0
-  await using server = await tcpServer((socket) => {
+  const server = await tcpServer((socket) => {
     socket.on('data', () => {
       requests++
       socket.write('HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}')
     })
   })
+  disposeAfterTest(server)
   const exchange = new Exchange()
   const rounds = 20
   for (let n = 0; n < rounds; n++) {
@@ -158,7 +167,8 @@ test('a kept connection the server closed meanwhile costs no false unknown: the 
 })
 
 test('O4 one attempt makes one request, even if the SDK asks again', async () => {
-  await using server = await answering({ status: 503 })
+  const server = await answering({ status: 503 })
+  disposeAfterTest(server)
   const exchange = new Exchange()
   const again: unknown[] = []
   const answer = await exchange.run(context(), async (call) => {
@@ -174,7 +184,8 @@ test('O4 one attempt makes one request, even if the SDK asks again', async () =>
 })
 
 test('P9 what fails or hangs before the request is failed, and nothing is sent when it comes late', async () => {
-  await using server = await answering({ status: 200, body: '{}' })
+  const server = await answering({ status: 200, body: '{}' })
+  disposeAfterTest(server)
   const exchange = new Exchange()
   const request = { method: 'POST', url: new URL(server.url), headers: {}, body: '{}' }
   const lost = await failureOf(exchange.run(context(), () => Promise.reject(new Error('CANARY'))))
@@ -197,7 +208,8 @@ test('P9 what fails or hangs before the request is failed, and nothing is sent w
 
 test('abort before, while connecting and while waiting: failed, failed, unknown', async () => {
   const exchange = new Exchange()
-  await using server = await tcpServer(() => {})
+  const server = await tcpServer(() => {})
+  disposeAfterTest(server)
   const run = (url: string, signal: AbortSignal) =>
     failureOf(
       exchange.run({ signal, timeout: 5000 }, (call) =>
@@ -212,7 +224,8 @@ test('abort before, while connecting and while waiting: failed, failed, unknown'
   assert.deepEqual(facts(await inHandshake), failed('aborted'))
   const waiting = new AbortController()
   let read = 0
-  await using reader = await tcpServer((socket) => socket.on('data', ({ length }) => (read += length)))
+  const reader = await tcpServer((socket) => socket.on('data', ({ length }) => (read += length)))
+  disposeAfterTest(reader)
   const inAnswer = run(reader.url, waiting.signal)
   while (read === 0) await new Promise((resolve) => setImmediate(resolve))
   waiting.abort()
@@ -245,7 +258,8 @@ test('X7 close lets what runs finish, frees every socket, and a later call opens
 })
 
 test('proxies named in the environment are not used', async () => {
-  await using server = await answering({ status: 200, body: '{}' })
+  const server = await answering({ status: 200, body: '{}' })
+  disposeAfterTest(server)
   const names = ['HTTP_PROXY', 'http_proxy', 'NODE_USE_ENV_PROXY']
   const before = names.map((name) => process.env[name])
   process.env.HTTP_PROXY = process.env.http_proxy = `http://127.0.0.1:${await closedPort()}`

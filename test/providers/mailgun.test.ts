@@ -7,6 +7,7 @@ import { createMailgunServer } from '../../src/testing/mailgun-server.ts'
 import type { AcceptedAttachment } from '../../src/testing/scripted-server.ts'
 import { formOf, messages, mimeMessages } from '../support/contracts/mailgun.ts'
 import { deliveryOf } from '../support/delivery.ts'
+import { disposeAfterTest } from '../support/disposal.ts'
 import {
   answering,
   assertSilent,
@@ -29,7 +30,8 @@ const providerAt = (endpoint: string, options: Partial<MailgunOptions> = {}) =>
   mailgun({ apiKey, domain, endpoint, ...options })
 
 test('everything in the message model arrives, and the form keeps to the contract', async () => {
-  await using server = await createMailgunServer({ apiKey })
+  const server = await createMailgunServer({ apiKey })
+  disposeAfterTest(server)
   const provider = providerAt(server.url)
   const delivery = fullDelivery({ message: { metadata: { order: '1048', note: 'grün & "blau"', empty: '' } } })
   const { message } = delivery
@@ -70,7 +72,8 @@ test('everything in the message model arrives, and the form keeps to the contrac
 })
 
 test('P6 what form fields cannot carry goes as MIME, without Bcc and without tags or metadata in it', async () => {
-  await using server = await createMailgunServer({ apiKey })
+  const server = await createMailgunServer({ apiKey })
+  disposeAfterTest(server)
   const provider = providerAt(server.url)
   const whole = fullDelivery()
   const png = {
@@ -113,7 +116,8 @@ test('P6 what form fields cannot carry goes as MIME, without Bcc and without tag
 })
 
 test('provider options reach the wire; unknown and ill-fitting ones are refused by name', async () => {
-  await using server = await createMailgunServer({ apiKey })
+  const server = await createMailgunServer({ apiKey })
+  disposeAfterTest(server)
   const provider = providerAt(server.url)
   const options = {
     template: { name: 'welcome', version: 'v2', variables: { who: 'Ada' }, text: true },
@@ -154,7 +158,8 @@ test('provider options reach the wire; unknown and ill-fitting ones are refused 
 })
 
 test('one call for many of one content: each alone in its mail, with own facts, in order', async () => {
-  await using server = await createMailgunServer({ apiKey })
+  const server = await createMailgunServer({ apiKey })
+  disposeAfterTest(server)
   const provider = providerAt(server.url)
   const one = (name: string, text = 'shared') =>
     deliveryOf({
@@ -214,7 +219,8 @@ const answers: [number, string, object][] = [
 ]
 
 test('O1 O2 each refusal has its outcome and kind', async () => {
-  await using server = await answering({ status: 500 })
+  const server = await answering({ status: 500 })
+  disposeAfterTest(server)
   const provider = providerAt(server.url)
   for (const [status, message, expected] of answers) {
     const body = status === 401 || message.startsWith('<') ? message : JSON.stringify({ message })
@@ -228,7 +234,8 @@ test('O1 O2 each refusal has its outcome and kind', async () => {
 })
 
 test('O2 a success without an id, or that is no JSON, is unknown', async () => {
-  await using server = await answering({ status: 200 })
+  const server = await answering({ status: 200 })
+  disposeAfterTest(server)
   const provider = providerAt(server.url)
   for (const body of ['{"message":"Queued. Thank you."}', 'Mailgun Magnificent API', '', '{"id":""}']) {
     server.state.answer = { status: 200, body }
@@ -239,7 +246,8 @@ test('O2 a success without an id, or that is no JSON, is unknown', async () => {
 
 test('429 carries Retry-After, else the seconds Mailgun names in words, in milliseconds', async () => {
   const body = JSON.stringify({ message: 'requests-per-sec limit exceeded, try again after 120 seconds' })
-  await using server = await answering({ status: 429, body, headers: { 'retry-after': '9' } })
+  const server = await answering({ status: 429, body, headers: { 'retry-after': '9' } })
+  disposeAfterTest(server)
   const provider = providerAt(server.url)
   assert.equal((await failureOf(provider.send(deliveryOf(), context()))).retryAfter, 9000)
   server.state.answer = { status: 429, body }
@@ -253,7 +261,8 @@ test('before the request nothing can be taken; a reset or an abort after it, and
   const early = { signal: AbortSignal.abort(), timeout: 5000 }
   assert.deepEqual(facts(await failureOf(nobody.send(deliveryOf(), early))), failed('aborted'))
 
-  await using server = await createMailgunServer({ apiKey })
+  const server = await createMailgunServer({ apiKey })
+  disposeAfterTest(server)
   const provider = providerAt(server.url)
   server.fail({ at: 'afterBody', kind: 'stall', times: 2 })
   const controller = new AbortController()
@@ -269,7 +278,8 @@ test('before the request nothing can be taken; a reset or an abort after it, and
 
 test('P11 L2 no secret in any error, in the provider, in inspection or JSON, even if Mailgun echoes it', async () => {
   const login = Buffer.from(`api:${apiKey}`).toString('base64')
-  await using server = await answering({ status: 401, body: `${apiKey} ${login} for ada@example.com` })
+  const server = await answering({ status: 401, body: `${apiKey} ${login} for ada@example.com` })
+  disposeAfterTest(server)
   const provider = providerAt(server.url)
   const message = { text: 'CANARY-text' }
   const echoed = await failureOf(provider.send(deliveryOf({ message }), context()))
@@ -281,7 +291,8 @@ test('P11 L2 no secret in any error, in the provider, in inspection or JSON, eve
 })
 
 test('P8 each instance calls with its own key and subaccount, also over one client', async () => {
-  await using server = await answering({ status: 200, body: '{"id":"<a@b>"}' })
+  const server = await answering({ status: 200, body: '{"id":"<a@b>"}' })
+  disposeAfterTest(server)
   const client = new Mailgun(FormData).client({ username: 'api', key: 'shared', url: server.url })
   const before = JSON.stringify(client)
   const first = mailgun({ client, domain, subaccount: 'first' })
@@ -303,7 +314,8 @@ test('P8 each instance calls with its own key and subaccount, also over one clie
 })
 
 test('verify tells good keys from wrong ones, and an unknown domain', async () => {
-  await using server = await createMailgunServer({ apiKey })
+  const server = await createMailgunServer({ apiKey })
+  disposeAfterTest(server)
   const provider = providerAt(server.url)
   await provider.verify?.({})
   const wrong = providerAt(server.url, { apiKey: 'key-other' })

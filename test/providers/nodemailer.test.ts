@@ -5,6 +5,7 @@ import { nodemailer } from '../../providers/nodemailer.ts'
 import type { FaultKind, FaultPoint } from '../../src/testing/scripted-server.ts'
 import { createSmtpServer } from '../../src/testing/smtp-server.ts'
 import { deliveryOf } from '../support/delivery.ts'
+import { disposeAfterTest } from '../support/disposal.ts'
 import {
   assertSilent,
   calendar,
@@ -40,7 +41,8 @@ function recording(answer: (mail: Record<string, unknown>) => unknown = () => ({
 }
 
 test('through SMTP everything in the message model arrives, and bcc is in the envelope only', async () => {
-  await using server = await createSmtpServer({ auth })
+  const server = await createSmtpServer({ auth })
+  disposeAfterTest(server)
   const provider = nodemailer({ transport: { host: server.host, port: server.port, auth, ignoreTLS: true } })
   const delivery = fullDelivery({ message: { calendar } })
   const { message } = delivery
@@ -93,7 +95,8 @@ const faults: [FaultPoint, FaultKind, object][] = [
 ]
 
 test('O3 a reply says what happened; a connection lost without one is unknown at every stage', async () => {
-  await using server = await createSmtpServer({ auth })
+  const server = await createSmtpServer({ auth })
+  disposeAfterTest(server)
   const provider = nodemailer({ transport: { host: server.host, port: server.port, auth, ignoreTLS: true } })
   for (const [at, kind, expected] of faults) {
     server.reset()
@@ -108,7 +111,8 @@ test('O3 a reply says what happened; a connection lost without one is unknown at
 })
 
 test('O5 refused recipients stand in the answer, each with its outcome', async () => {
-  await using server = await createSmtpServer()
+  const server = await createSmtpServer()
+  disposeAfterTest(server)
   const provider = nodemailer({ transport: `smtp://${server.host}:${server.port}?ignoreTLS=true` })
   const to = ['one', 'two', 'three'].map((name) => ({ address: `${name}@example.com` }))
   server.fail({ at: 'envelope', kind: '5xx', recipient: 'one@example.com' })
@@ -131,7 +135,8 @@ test('before a connection is made nothing can be taken; a signal or deadline aft
   const early = { signal: AbortSignal.abort(), timeout: 5000 }
   assert.deepEqual(facts(await failureOf(nobody.send(deliveryOf(), early))), failed('aborted'))
 
-  await using server = await createSmtpServer()
+  const server = await createSmtpServer()
+  disposeAfterTest(server)
   const provider = nodemailer({ transport: { host: server.host, port: server.port, ignoreTLS: true } })
   server.fail({ at: 'afterBody', kind: 'stall', times: 2 })
   const controller = new AbortController()
@@ -185,7 +190,8 @@ test('P9 a transporter that throws on the spot rejects like any other', async ()
 })
 
 test('a transporter made elsewhere is used as it is and stays open', async () => {
-  await using server = await createSmtpServer()
+  const server = await createSmtpServer()
+  disposeAfterTest(server)
   const transporter = createTransport({ host: server.host, port: server.port, ignoreTLS: true, pool: true })
   const provider = nodemailer({ transport: transporter })
   assert.equal(provider.capabilities.envelope, true)
@@ -198,7 +204,8 @@ test('a transporter made elsewhere is used as it is and stays open', async () =>
 })
 
 test('verify tells good passwords from wrong ones', async () => {
-  await using server = await createSmtpServer({ auth })
+  const server = await createSmtpServer({ auth })
+  disposeAfterTest(server)
   const options = { host: server.host, port: server.port, ignoreTLS: true }
   const provider = nodemailer({ transport: { ...options, auth } })
   await provider.verify?.({})

@@ -7,6 +7,7 @@ import type { AcceptedAttachment } from '../../src/testing/scripted-server.ts'
 import { createSendGridServer } from '../../src/testing/sendgrid-server.ts'
 import { mailSend } from '../support/contracts/sendgrid.ts'
 import { deliveryOf } from '../support/delivery.ts'
+import { disposeAfterTest } from '../support/disposal.ts'
 import {
   answering,
   assertSilent,
@@ -28,7 +29,8 @@ const providerAt = (endpoint: string, options: Partial<SendGridOptions> = {}) =>
 const jsonOf = (raw: Uint8Array | undefined) => JSON.parse(Buffer.from(raw ?? []).toString())
 
 test('everything in the message model arrives, and the request keeps to the contract', async () => {
-  await using server = await createSendGridServer({ apiKey })
+  const server = await createSendGridServer({ apiKey })
+  disposeAfterTest(server)
   const provider = providerAt(server.url)
   const delivery = fullDelivery({ message: { calendar } })
   const { message } = delivery
@@ -70,7 +72,8 @@ test('everything in the message model arrives, and the request keeps to the cont
 })
 
 test('mail headers never become headers of the call: key, host and content type stay ours', async () => {
-  await using server = await createSendGridServer({ apiKey })
+  const server = await createSendGridServer({ apiKey })
+  disposeAfterTest(server)
   const provider = providerAt(server.url)
   const headers = ['Authorization', 'On-Behalf-Of', 'Host', 'Content-Length'].map((name) => ({ name, value: '7' }))
   await provider.send(deliveryOf({ message: { headers } }), context())
@@ -79,7 +82,8 @@ test('mail headers never become headers of the call: key, host and content type 
 })
 
 test('provider options reach the wire; unknown and ill-fitting ones are refused by name', async () => {
-  await using server = await createSendGridServer({ apiKey })
+  const server = await createSendGridServer({ apiKey })
+  disposeAfterTest(server)
   const provider = providerAt(server.url)
   const options = {
     template: { id: 'd-0123abc', data: { who: 'Ada', list: [1] } },
@@ -129,7 +133,8 @@ test('what SendGrid cannot carry is refused by name before the wire', () => {
 })
 
 test('one call for many of one content: each alone in its mail, with own facts, in order', async () => {
-  await using server = await createSendGridServer({ apiKey })
+  const server = await createSendGridServer({ apiKey })
+  disposeAfterTest(server)
   const provider = providerAt(server.url)
   const deliveries = ['a', 'b', 'c'].map((name) =>
     deliveryOf({
@@ -161,7 +166,8 @@ test('one call for many of one content: each alone in its mail, with own facts, 
 
 test('O5 a bulk call refused for one recipient: that one is rejected, the others may be sent again', async () => {
   const errors = [{ message: 'Does not contain a valid address.', field: 'personalizations.1.to.0.email' }]
-  await using server = await answering({ status: 400, body: JSON.stringify({ errors }) })
+  const server = await answering({ status: 400, body: JSON.stringify({ errors }) })
+  disposeAfterTest(server)
   const provider = providerAt(server.url)
   const results = (await provider.sendMany?.([deliveryOf(), deliveryOf(), deliveryOf()], context())) as MailError[]
   assert.deepEqual(results.map(facts), [failed('transient'), rejected('recipient'), failed('transient')])
@@ -197,7 +203,8 @@ const answers: [number, string | null, object][] = [
 ]
 
 test('O1 O2 each refusal has its outcome and kind', async () => {
-  await using server = await answering({ status: 500 })
+  const server = await answering({ status: 500 })
+  disposeAfterTest(server)
   const provider = providerAt(server.url)
   for (const [status, field, expected] of answers) {
     const body = JSON.stringify({ errors: [{ message: 'refused', field, help: null }] })
@@ -211,7 +218,8 @@ test('O1 O2 each refusal has its outcome and kind', async () => {
 })
 
 test('O2 a success without an id is unknown, except the 200 of the sandbox', async () => {
-  await using server = await answering({ status: 202 })
+  const server = await answering({ status: 202 })
+  disposeAfterTest(server)
   const provider = providerAt(server.url)
   for (const answer of [{ status: 202 }, { status: 200, headers: { 'x-message-id': 'a' }, body: '<html>' }]) {
     server.state.answer = answer
@@ -223,7 +231,8 @@ test('O2 a success without an id is unknown, except the 200 of the sandbox', asy
 })
 
 test('429 carries Retry-After, else the reset of the rate limit, in milliseconds', async () => {
-  await using server = await answering({ status: 429, headers: { 'retry-after': '9', 'x-ratelimit-reset': '1' } })
+  const server = await answering({ status: 429, headers: { 'retry-after': '9', 'x-ratelimit-reset': '1' } })
+  disposeAfterTest(server)
   const provider = providerAt(server.url)
   assert.equal((await failureOf(provider.send(deliveryOf(), context()))).retryAfter, 9000)
   server.state.answer = { status: 429, headers: { 'x-ratelimit-reset': String(Math.ceil(Date.now() / 1000) + 3600) } }
@@ -233,7 +242,8 @@ test('429 carries Retry-After, else the reset of the rate limit, in milliseconds
 })
 
 test('a refusal in a directory whose name is no regular expression settles like any other', async () => {
-  await using server = await answering({ status: 400, body: '{}' })
+  const server = await answering({ status: 400, body: '{}' })
+  disposeAfterTest(server)
   const provider = providerAt(server.url)
   const cwd = process.cwd
   process.cwd = () => '/srv/(app++'
@@ -251,7 +261,8 @@ test('before the request nothing can be taken; aborted after it, nobody knows', 
   const early = { signal: AbortSignal.abort(), timeout: 5000 }
   assert.deepEqual(facts(await failureOf(nobody.send(deliveryOf(), early))), failed('aborted'))
 
-  await using server = await createSendGridServer({ apiKey })
+  const server = await createSendGridServer({ apiKey })
+  disposeAfterTest(server)
   const provider = providerAt(server.url)
   server.fail({ at: 'afterBody', kind: 'stall', times: 2 })
   const controller = new AbortController()
@@ -265,7 +276,8 @@ test('before the request nothing can be taken; aborted after it, nobody knows', 
 
 test('P11 L2 no secret in any error, in the provider, in inspection or JSON, even if SendGrid echoes it', async () => {
   const errors = [{ message: `${apiKey} may not send as ada@example.com`, field: 'CANARY-field' }]
-  await using server = await answering({ status: 401, body: JSON.stringify({ errors }) })
+  const server = await answering({ status: 401, body: JSON.stringify({ errors }) })
+  disposeAfterTest(server)
   const provider = providerAt(server.url)
   const canaries = [apiKey, 'CANARY-text', 'CANARY-field', 'ada@example.com']
   const message = { text: 'CANARY-text' }
@@ -278,7 +290,8 @@ test('P11 L2 no secret in any error, in the provider, in inspection or JSON, eve
 })
 
 test('P8 each instance calls with its own key and sub-user', async () => {
-  await using server = await answering({ status: 202, headers: { 'x-message-id': 'a' } })
+  const server = await answering({ status: 202, headers: { 'x-message-id': 'a' } })
+  disposeAfterTest(server)
   const first = sendgrid({ apiKey: 'SG.one', endpoint: server.url, subuser: 'first' })
   const second = sendgrid({ apiKey: 'SG.two', endpoint: `${server.url}/`, region: 'eu' })
   for (const [provider, key, subuser] of [
@@ -294,7 +307,8 @@ test('P8 each instance calls with its own key and sub-user', async () => {
 })
 
 test('a ready client lends key and host', async () => {
-  await using server = await createSendGridServer({ apiKey })
+  const server = await createSendGridServer({ apiKey })
+  disposeAfterTest(server)
   const { Client } = sdk as unknown as { Client: new () => typeof sdk }
   const client = new Client()
   client.setApiKey(apiKey)
@@ -306,12 +320,14 @@ test('a ready client lends key and host', async () => {
 })
 
 test('verify tells good keys from wrong ones, and a key that may not send', async () => {
-  await using server = await createSendGridServer({ apiKey })
+  const server = await createSendGridServer({ apiKey })
+  disposeAfterTest(server)
   const provider = providerAt(server.url)
   await provider.verify?.({})
   const wrong = providerAt(server.url, { apiKey: 'SG.other' })
   assert.deepEqual(facts(await failureOf(wrong.verify?.({}) ?? Promise.resolve())), failed('login'))
-  await using other = await answering({ status: 200, body: '{"scopes":["stats.read"]}' })
+  const other = await answering({ status: 200, body: '{"scopes":["stats.read"]}' })
+  disposeAfterTest(other)
   const reader = providerAt(other.url)
   assert.deepEqual(facts(await failureOf(reader.verify?.({}) ?? Promise.resolve())), failed('login'))
   for (const one of [provider, wrong, reader]) await one.close?.()

@@ -5,6 +5,7 @@ import { type SesOptions, ses } from '../../providers/ses.ts'
 import { createSesServer } from '../../src/testing/ses-server.ts'
 import { sendEmail } from '../support/contracts/ses.ts'
 import { deliveryOf } from '../support/delivery.ts'
+import { disposeAfterTest } from '../support/disposal.ts'
 import {
   answering,
   assertSilent,
@@ -29,7 +30,8 @@ const providerAt = (endpoint: string, options: Partial<SesOptions> = {}) =>
 const jsonOf = (raw: Uint8Array) => JSON.parse(Buffer.from(raw).toString())
 
 test('everything in the message model arrives, and the request keeps to the contract', async () => {
-  await using server = await createSesServer()
+  const server = await createSesServer()
+  disposeAfterTest(server)
   const provider = providerAt(server.url, { configurationSetName: 'events', tenantName: 'acme' })
   const delivery = fullDelivery()
   const { message } = delivery
@@ -70,7 +72,8 @@ test('everything in the message model arrives, and the request keeps to the cont
 })
 
 test('P6 what Simple cannot carry goes as MIME, without Bcc and without tags or metadata in it', async () => {
-  await using server = await createSesServer()
+  const server = await createSesServer()
+  disposeAfterTest(server)
   const provider = providerAt(server.url)
   const many = Array.from({ length: 16 }, (_, index) => ({ name: `X-N-${index}`, value: `${index}` }))
   const deliveries = [
@@ -100,7 +103,8 @@ test('P6 what Simple cannot carry goes as MIME, without Bcc and without tags or 
 })
 
 test('P3 recipients taken out of the envelope are shown but not mailed', async () => {
-  await using server = await createSesServer()
+  const server = await createSesServer()
+  disposeAfterTest(server)
   const provider = providerAt(server.url)
   const whole = fullDelivery()
   const recipients = whole.envelope.recipients.slice(1)
@@ -115,7 +119,8 @@ test('P3 recipients taken out of the envelope are shown but not mailed', async (
 })
 
 test('provider options reach the wire; unknown and ill-fitting ones are refused by name', async () => {
-  await using server = await createSesServer()
+  const server = await createSesServer()
+  disposeAfterTest(server)
   const provider = providerAt(server.url, { configurationSetName: 'default' })
   const options = {
     configurationSetName: 'special',
@@ -181,7 +186,8 @@ const answers: [number, string, string, object][] = [
 ]
 
 test('O1 O2 each refusal has its outcome and kind, whether the type stands in header or body', async () => {
-  await using server = await answering({ status: 500 })
+  const server = await answering({ status: 500 })
+  disposeAfterTest(server)
   const provider = providerAt(server.url)
   let calls = 0
   for (const [status, type, message, expected] of answers) {
@@ -204,7 +210,8 @@ test('O1 O2 each refusal has its outcome and kind, whether the type stands in he
 })
 
 test('O2 a success that cannot be read, a page in place of JSON and a redirect are unknown', async () => {
-  await using server = await answering({ status: 200, body: '{}' })
+  const server = await answering({ status: 200, body: '{}' })
+  disposeAfterTest(server)
   const provider = providerAt(server.url)
   const odd = [
     { status: 200, body: '{}' },
@@ -223,7 +230,8 @@ test('O2 a success that cannot be read, a page in place of JSON and a redirect a
 })
 
 test('a throttled answer carries Retry-After in milliseconds', async () => {
-  await using server = await createSesServer()
+  const server = await createSesServer()
+  disposeAfterTest(server)
   const provider = providerAt(server.url)
   server.fail({ at: 'envelope', kind: 'throttle', retryAfter: 7 })
   const error = await failureOf(provider.send(deliveryOf(), context()))
@@ -251,7 +259,8 @@ test('before the request nothing can be taken: no credentials, nobody listening,
 test('a clock found wrong is corrected by the SDK for later calls', async () => {
   const date = new Date(Date.now() + 3_600_000).toUTCString()
   const headers = { 'x-amzn-errortype': 'RequestTimeTooSkewed', date }
-  await using server = await answering({ status: 403, headers, body: '{}' })
+  const server = await answering({ status: 403, headers, body: '{}' })
+  disposeAfterTest(server)
   const provider = providerAt(server.url)
   const hours = new Set<number>()
   // The SDK reads the answer after we did: the correction may come a call later.
@@ -268,7 +277,8 @@ test('a clock found wrong is corrected by the SDK for later calls', async () => 
 })
 
 test('P9 credentials that never come end with the deadline, and nothing is sent when they come late', async () => {
-  await using server = await createSesServer()
+  const server = await createSesServer()
+  disposeAfterTest(server)
   const late = Promise.withResolvers<typeof credentials>()
   const provider = providerAt(server.url, { credentials: () => late.promise })
   assert.deepEqual(facts(await failureOf(provider.send(deliveryOf(), context(30)))), failed('timeout'))
@@ -282,7 +292,8 @@ test('P9 credentials that never come end with the deadline, and nothing is sent 
 })
 
 test('O2 an abort while the answer is awaited is unknown, with the abort as its kind', async () => {
-  await using server = await createSesServer()
+  const server = await createSesServer()
+  disposeAfterTest(server)
   const provider = providerAt(server.url)
   server.fail({ at: 'afterBody', kind: 'stall' })
   const controller = new AbortController()
@@ -296,11 +307,12 @@ test('O2 an abort while the answer is awaited is unknown, with the abort as its 
 })
 
 test('P11 L2 no secret in any error, in the provider, in inspection or JSON, even if SES echoes it', async () => {
-  await using server = await answering({
+  const server = await answering({
     status: 403,
     headers: { 'x-amzn-errortype': 'SignatureDoesNotMatch' },
     body: JSON.stringify({ message: `key ${secretAccessKey} token ${sessionToken} for ada@example.com` }),
   })
+  disposeAfterTest(server)
   const provider = providerAt(server.url)
   const error = await failureOf(provider.send(deliveryOf({ message: { text: 'CANARY-text' } }), context()))
   assert.match(error.message, /^key <secret>/)
@@ -309,7 +321,8 @@ test('P11 L2 no secret in any error, in the provider, in inspection or JSON, eve
 })
 
 test('a ready client lends keys, region and endpoint; its retries and transport are not used', async () => {
-  await using server = await createSesServer()
+  const server = await createSesServer()
+  disposeAfterTest(server)
   const client = new SESv2Client({ region: 'eu-west-1', credentials, endpoint: server.url, maxAttempts: 5 })
   const provider = ses({ client })
   const answer = await provider.send(deliveryOf(), context())
@@ -324,12 +337,14 @@ test('a ready client lends keys, region and endpoint; its retries and transport 
 })
 
 test('verify tells good keys from wrong ones, and a paused account', async () => {
-  await using server = await createSesServer()
+  const server = await createSesServer()
+  disposeAfterTest(server)
   const provider = providerAt(server.url)
   await provider.verify?.({})
   const wrong = providerAt(server.url, { credentials: { ...credentials, accessKeyId: 'AKIDOTHER' } })
   assert.deepEqual(facts(await failureOf(wrong.verify?.({}) ?? Promise.resolve())), failed('login'))
-  await using paused = await answering({ status: 200, body: '{"SendingEnabled":false}' })
+  const paused = await answering({ status: 200, body: '{"SendingEnabled":false}' })
+  disposeAfterTest(paused)
   const suspended = providerAt(paused.url)
   assert.deepEqual(facts(await failureOf(suspended.verify?.({}) ?? Promise.resolve())), failed('account'))
   for (const one of [provider, wrong, suspended]) await one.close?.()

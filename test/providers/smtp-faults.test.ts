@@ -4,6 +4,7 @@ import type { Outcome } from '../../src/provider.ts'
 import type { FaultKind, FaultPoint } from '../../src/testing/scripted-server.ts'
 import type { SmtpServerOptions } from '../../src/testing/smtp-server.ts'
 import { deliveryOf } from '../support/delivery.ts'
+import { disposeAfterTest } from '../support/disposal.ts'
 import { smtpPair } from '../support/smtp.ts'
 
 const points: readonly FaultPoint[] = [
@@ -64,7 +65,8 @@ for (const { name, server: options, ...more } of setups) {
       for (const size of sizes) {
         const outcome = expected(at, kind, size)
         test(`O3 ${name}: ${kind} at ${at} with a ${size} body is ${outcome}`, async () => {
-          await using pair = await smtpPair(options, more)
+          const pair = await smtpPair(options, more)
+          disposeAfterTest(pair)
           const { server, hand } = pair
           server.fail({ at, kind })
           const giveUp = new AbortController()
@@ -98,7 +100,8 @@ for (const at of ['sender', 'envelope', 'data', 'midBody', 'afterBody', 'midAnsw
     const replaced = ['sender', 'envelope', 'data'].includes(at) && (kind === 'reset' || kind === 'close')
     const outcome = replaced ? 'sent' : expected(at, kind, 'small')
     test(`O3 on a used connection: ${kind} at ${at} is ${outcome}`, async () => {
-      await using pair = await smtpPair({}, { pool: { connections: 1 } })
+      const pair = await smtpPair({}, { pool: { connections: 1 } })
+      disposeAfterTest(pair)
       const { server, hand } = pair
       assert.equal((await hand(small())).outcome, 'sent')
       server.reset()
@@ -122,7 +125,8 @@ for (const [at, outcome] of [
   ['afterBody', 'unknown'],
 ] as const) {
   test(`P9 silence at ${at} ends with the time limit and is ${outcome}`, async () => {
-    await using pair = await smtpPair({ auth: { user: 'u', pass: 'p' } })
+    const pair = await smtpPair({ auth: { user: 'u', pass: 'p' } })
+    disposeAfterTest(pair)
     const { server, hand } = pair
     server.fail({ at, kind: 'stall' })
     const ending = await hand(small(), { timeout: 500 })
@@ -132,7 +136,8 @@ for (const [at, outcome] of [
 }
 
 test('O4 a used connection is replaced once per attempt, not again', async () => {
-  await using pair = await smtpPair({}, { pool: { connections: 1 } })
+  const pair = await smtpPair({}, { pool: { connections: 1 } })
+  disposeAfterTest(pair)
   const { server, hand } = pair
   await hand(small())
   server.fail({ at: 'sender', kind: 'reset', times: 2 })
@@ -142,7 +147,8 @@ test('O4 a used connection is replaced once per attempt, not again', async () =>
 
 for (const how of ['close', 'reset', '421'] as const) {
   test(`O3 idle connections the server ended by ${how} cost no message`, async () => {
-    await using pair = await smtpPair({}, { pool: { connections: 4 } })
+    const pair = await smtpPair({}, { pool: { connections: 4 } })
+    disposeAfterTest(pair)
     const { server, hand } = pair
     await Promise.all(Array.from({ length: 12 }, () => hand(small())))
     for (let round = 0; round < 5; round++) {

@@ -4,6 +4,7 @@ import { test } from 'node:test'
 import type { Mailbox, MessageSnapshot } from '../../src/message/message.ts'
 import type { AcceptedMail } from '../../src/testing/scripted-server.ts'
 import { deliveryOf } from '../support/delivery.ts'
+import { disposeAfterTest } from '../support/disposal.ts'
 import { smtpPair } from '../support/smtp.ts'
 
 const seed = Number(process.env.SEED ?? randomInt(2 ** 31))
@@ -203,7 +204,8 @@ function assertWellFormed(raw: Uint8Array): void {
 
 test(`P6, H4 what arrives is what was sent, for ${cycles} random messages (SEED=${seed})`, async (t) => {
   t.diagnostic(`SEED=${seed}`)
-  await using pair = await smtpPair({}, { pool: { connections: 2 } })
+  const pair = await smtpPair({}, { pool: { connections: 2 } })
+  disposeAfterTest(pair)
   const { server, hand } = pair
   const batch = 200
   for (let done = 0; done < cycles; done += batch) {

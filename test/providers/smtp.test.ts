@@ -11,6 +11,7 @@ import { smtp } from '../../providers/smtp.ts'
 import { MailError } from '../../src/provider.ts'
 import { createSmtpServer } from '../../src/testing/smtp-server.ts'
 import { deliveryOf } from '../support/delivery.ts'
+import { disposeAfterTest } from '../support/disposal.ts'
 import { smtpPair } from '../support/smtp.ts'
 
 const recipients = (...addresses: string[]) => ({
@@ -83,7 +84,8 @@ for (const [what, options] of [
 
 test('P11 neither the provider nor any error shows a credential', async () => {
   const pass = 'canary-Zg7-pass'
-  await using server = await createSmtpServer({ auth: { user: 'canary-user', pass: 'other' } })
+  const server = await createSmtpServer({ auth: { user: 'canary-user', pass: 'other' } })
+  disposeAfterTest(server)
   const provider = smtp({ host: server.host, port: server.port, tls: 'none', auth: { user: 'canary-user', pass } })
   const error = await provider.verify?.({}).catch((error: unknown) => error)
   assert.ok(error instanceof MailError)
@@ -101,7 +103,8 @@ test('P11 neither the provider nor any error shows a credential', async () => {
 })
 
 test('W6 TLS is required unless opted out: a server without STARTTLS gets no mail and no credentials', async () => {
-  await using server = await createSmtpServer({ auth: { user: 'u', pass: 'p' } })
+  const server = await createSmtpServer({ auth: { user: 'u', pass: 'p' } })
+  disposeAfterTest(server)
   for (const tls of [undefined, 'opportunistic'] as const) {
     const provider = smtp({
       host: server.host,
@@ -120,7 +123,8 @@ test('W6 TLS is required unless opted out: a server without STARTTLS gets no mai
 
 for (const tls of ['starttls', 'implicit'] as const) {
   test(`W6 ${tls}: a certificate nobody vouches for, or of another name, is refused`, async () => {
-    await using server = await createSmtpServer({ tls })
+    const server = await createSmtpServer({ tls })
+    disposeAfterTest(server)
     for (const trust of [{}, { ca: server.ca, servername: 'mail.example.com' }]) {
       const provider = smtp({ url: server.url, ...trust })
       const error = await provider.verify?.({}).catch((error: unknown) => error)
@@ -133,7 +137,8 @@ for (const tls of ['starttls', 'implicit'] as const) {
   })
 
   test(`${tls}: mail goes over TLS once the authority is trusted, and verify says so`, async () => {
-    await using pair = await smtpPair({ tls, auth: { user: 'u', pass: 'p%:@/' } })
+    const pair = await smtpPair({ tls, auth: { user: 'u', pass: 'p%:@/' } })
+    disposeAfterTest(pair)
     await pair.provider.verify?.({})
     assert.equal((await pair.hand(deliveryOf())).outcome, 'sent')
     assert.equal((await pair.server.accepted()).length, 1)
@@ -141,7 +146,8 @@ for (const tls of ['starttls', 'implicit'] as const) {
 }
 
 test('opportunistic without credentials sends in clear text when nothing better is offered', async () => {
-  await using server = await createSmtpServer()
+  const server = await createSmtpServer()
+  disposeAfterTest(server)
   const provider = smtp({ host: server.host, port: server.port, tls: 'opportunistic' })
   await provider.send(deliveryOf(), { signal: new AbortController().signal, timeout: 5_000 })
   await provider.close?.()
@@ -157,7 +163,8 @@ test('OAuth2: the token is fetched once for all connections, and XOAUTH2 present
   tokens.listen(0, '127.0.0.1')
   await once(tokens, 'listening')
   const accessUrl = `http://127.0.0.1:${(tokens.address() as AddressInfo).port}/token`
-  await using server = await createSmtpServer({ auth: { user: 'u', token: 'token-1' } })
+  const server = await createSmtpServer({ auth: { user: 'u', token: 'token-1' } })
+  disposeAfterTest(server)
   const provider = smtp({
     url: server.url,
     auth: { type: 'oauth2', user: 'u', clientId: 'c', clientSecret: 's', refreshToken: 'r', accessUrl },
@@ -172,7 +179,8 @@ test('OAuth2: the token is fetched once for all connections, and XOAUTH2 present
 })
 
 test('OAuth2: a token the server refuses is a login failure', async () => {
-  await using server = await createSmtpServer({ auth: { user: 'u', token: 'right' } })
+  const server = await createSmtpServer({ auth: { user: 'u', token: 'right' } })
+  disposeAfterTest(server)
   const provider = smtp({ url: server.url, auth: { type: 'oauth2', user: 'u', accessToken: 'wrong' } })
   const error = await provider.verify?.({}).catch((error: unknown) => error)
   assert.ok(error instanceof MailError)
@@ -181,7 +189,8 @@ test('OAuth2: a token the server refuses is a login failure', async () => {
 })
 
 test('credentials for a server that offers no AUTH are a configuration failure, and none are sent', async () => {
-  await using server = await createSmtpServer()
+  const server = await createSmtpServer()
+  disposeAfterTest(server)
   const provider = smtp({ url: server.url, auth: { user: 'u', pass: 'p' } })
   const error = await provider.verify?.({}).catch((error: unknown) => error)
   assert.ok(error instanceof MailError)
@@ -191,7 +200,8 @@ test('credentials for a server that offers no AUTH are a configuration failure, 
 })
 
 test('the answer carries the queue id, the code and the evidence', async () => {
-  await using pair = await smtpPair()
+  const pair = await smtpPair()
+  disposeAfterTest(pair)
   const { answer } = await pair.hand(deliveryOf())
   assert.equal(answer?.providerMessageId, pair.server.raw[0]?.providerMessageId)
   assert.equal(answer?.code, '250 2.0.0')
@@ -201,7 +211,8 @@ test('the answer carries the queue id, the code and the evidence', async () => {
 for (const pipelining of [true, false]) {
   const how = pipelining ? 'pipelined' : 'one by one'
   test(`O5 partial refusals are per recipient (${how})`, async () => {
-    await using pair = await smtpPair({ pipelining })
+    const pair = await smtpPair({ pipelining })
+    disposeAfterTest(pair)
     pair.server.fail({ at: 'envelope', kind: '5xx', recipient: 'b@example.com' })
     pair.server.fail({ at: 'envelope', kind: '4xx', recipient: 'c@example.com' })
     const { answer } = await pair.hand(deliveryOf({ envelope: three }))
@@ -216,7 +227,8 @@ for (const pipelining of [true, false]) {
   })
 
   test(`O5 nobody accepted: alike is one error, unlike is named (${how})`, async () => {
-    await using pair = await smtpPair({ pipelining }, { pool: { connections: 1 } })
+    const pair = await smtpPair({ pipelining }, { pool: { connections: 1 } })
+    disposeAfterTest(pair)
     pair.server.fail({ at: 'envelope', kind: '5xx', times: 3 })
     assert.equal((await pair.hand(deliveryOf({ envelope: three }))).outcome, 'rejected')
     pair.server.fail({ at: 'envelope', kind: '5xx', recipient: 'a@example.com' })
@@ -235,7 +247,8 @@ for (const pipelining of [true, false]) {
 }
 
 test('O3, O5 a refused recipient stays refused when the others are unknown', async () => {
-  await using pair = await smtpPair()
+  const pair = await smtpPair()
+  disposeAfterTest(pair)
   pair.server.fail({ at: 'envelope', kind: '5xx', recipient: 'b@example.com' })
   pair.server.fail({ at: 'afterBody', kind: 'reset' })
   const { answer } = await pair.hand(deliveryOf({ envelope: three }))
@@ -246,7 +259,8 @@ test('O3, O5 a refused recipient stays refused when the others are unknown', asy
 })
 
 test('O5 more recipients than the server takes at once are left for another transaction', async () => {
-  await using pair = await smtpPair({ recipients: 2 })
+  const pair = await smtpPair({ recipients: 2 })
+  disposeAfterTest(pair)
   const { answer } = await pair.hand(deliveryOf({ envelope: three }))
   assert.deepEqual(
     answer?.recipients?.map(({ address, outcome }) => `${address} ${outcome}`),
@@ -256,18 +270,21 @@ test('O5 more recipients than the server takes at once are left for another tran
 
 test('O9 a mailbox that is not ASCII needs SMTPUTF8, else it is rejected before MAIL', async () => {
   const delivery = deliveryOf({ message: { to: [{ address: 'jürgen@example.com' }] } })
-  await using without = await smtpPair({ smtputf8: false })
+  const without = await smtpPair({ smtputf8: false })
+  disposeAfterTest(without)
   assert.equal((await without.hand(delivery)).outcome, 'rejected')
   assert.ok(!without.server.commands.some((line) => line.startsWith('MAIL')))
 
-  await using offered = await smtpPair()
+  const offered = await smtpPair()
+  disposeAfterTest(offered)
   assert.equal((await offered.hand(delivery)).outcome, 'sent')
   assert.ok(offered.server.commands.some((line) => /^MAIL .* SMTPUTF8\b/.test(line)))
   assert.equal((await offered.server.accepted())[0]?.to[0]?.address, 'jürgen@example.com')
 })
 
 test('SIZE is respected: no byte of a message over it goes, and another provider may take it', async () => {
-  await using pair = await smtpPair({ size: 2_000 })
+  const pair = await smtpPair({ size: 2_000 })
+  disposeAfterTest(pair)
   const ending = await pair.hand(deliveryOf({ message: { text: 'x '.repeat(4_000) } }))
   assert.equal(ending.outcome, 'failed')
   assert.equal(ending.error?.kind, 'size')
@@ -277,20 +294,23 @@ test('SIZE is respected: no byte of a message over it goes, and another provider
 })
 
 test('P6 recipients come from the envelope alone, and the envelope sender from options or envelope', async () => {
-  await using pair = await smtpPair({}, { envelopeFrom: 'bounces@acme.example' })
+  const pair = await smtpPair({}, { envelopeFrom: 'bounces@acme.example' })
+  disposeAfterTest(pair)
   await pair.hand(
     deliveryOf({ message: { bcc: [{ address: 'spy@example.com' }] }, envelope: recipients('z@example.com') }),
   )
   assert.deepEqual(pair.server.raw[0]?.recipients, ['z@example.com'])
   assert.equal(pair.server.raw[0]?.envelopeFrom, 'bounces@acme.example')
-  await using plain = await smtpPair()
+  const plain = await smtpPair()
+  disposeAfterTest(plain)
   await plain.hand(deliveryOf({ envelope: { from: 'ret@acme.example' } }))
   assert.equal(plain.server.raw[0]?.envelopeFrom, 'ret@acme.example')
 })
 
 test('DKIM: every message is signed, and arrives whole', async () => {
   const { privateKey } = generateKeyPairSync('rsa', { modulusLength: 2048 })
-  await using pair = await smtpPair({}, { dkim: { domainName: 'acme.example', keySelector: 'k1', privateKey } })
+  const pair = await smtpPair({}, { dkim: { domainName: 'acme.example', keySelector: 'k1', privateKey } })
+  disposeAfterTest(pair)
   await pair.hand(deliveryOf({ message: { text: 'signed ü\n.dots\n' } }))
   const [mail] = await pair.server.accepted()
   assert.match(mail?.headers['dkim-signature']?.[0] ?? '', /d=acme\.example;.*s=k1;/)
@@ -298,12 +318,14 @@ test('DKIM: every message is signed, and arrives whole', async () => {
 })
 
 test('replies in packets of one byte are understood', async () => {
-  await using pair = await smtpPair({ trickle: true })
+  const pair = await smtpPair({ trickle: true })
+  disposeAfterTest(pair)
   assert.equal((await pair.hand(deliveryOf())).outcome, 'sent')
 })
 
 test('P10 never more connections than the pool allows, whatever the load; order is first come, first served', async () => {
-  await using pair = await smtpPair({}, { pool: { connections: 3 } })
+  const pair = await smtpPair({}, { pool: { connections: 3 } })
+  disposeAfterTest(pair)
   const endings = await Promise.all(Array.from({ length: 200 }, () => pair.hand(deliveryOf())))
   assert.ok(endings.every(({ outcome }) => outcome === 'sent'))
   assert.equal(pair.server.peak, 3)
@@ -314,23 +336,27 @@ test('P10 never more connections than the pool allows, whatever the load; order 
 })
 
 test('pool.messages replaces a connection after so many, pool: false after each', async () => {
-  await using pair = await smtpPair({}, { pool: { connections: 1, messages: 4 } })
+  const pair = await smtpPair({}, { pool: { connections: 1, messages: 4 } })
+  disposeAfterTest(pair)
   for (let sent = 0; sent < 12; sent++) assert.equal((await pair.hand(deliveryOf())).outcome, 'sent')
   assert.equal(pair.server.connections, 3)
-  await using single = await smtpPair({}, { pool: false })
+  const single = await smtpPair({}, { pool: false })
+  disposeAfterTest(single)
   for (let sent = 0; sent < 3; sent++) assert.equal((await single.hand(deliveryOf())).outcome, 'sent')
   assert.equal(single.server.connections, 3)
 })
 
 test('an idle connection says QUIT after its time', async () => {
-  await using pair = await smtpPair({}, { pool: { idle: 1 } })
+  const pair = await smtpPair({}, { pool: { idle: 1 } })
+  disposeAfterTest(pair)
   await pair.hand(deliveryOf())
   while (pair.server.open > 0) await new Promise((resolve) => setImmediate(resolve))
   assert.equal(pair.server.commands.at(-1), 'QUIT')
 })
 
 test('P9 who waits in line can leave it at once, and the line goes on', async () => {
-  await using pair = await smtpPair({}, { pool: { connections: 1 } })
+  const pair = await smtpPair({}, { pool: { connections: 1 } })
+  disposeAfterTest(pair)
   const { server, hand } = pair
   server.fail({ at: 'sender', kind: 'stall' })
   const struck = server.struck()
@@ -351,7 +377,8 @@ test('P9 who waits in line can leave it at once, and the line goes on', async ()
 })
 
 test('P9 a signal that has aborted already opens no connection', async () => {
-  await using pair = await smtpPair()
+  const pair = await smtpPair()
+  disposeAfterTest(pair)
   const { outcome, error } = await pair.hand(deliveryOf(), { signal: AbortSignal.abort() })
   assert.equal(outcome, 'failed')
   assert.equal(error?.kind, 'aborted')
@@ -359,14 +386,16 @@ test('P9 a signal that has aborted already opens no connection', async () => {
 })
 
 test('P9 no listener is left on the signal of a send that settled', async () => {
-  await using pair = await smtpPair()
+  const pair = await smtpPair()
+  disposeAfterTest(pair)
   const { signal } = new AbortController()
   await Promise.all(Array.from({ length: 9 }, () => pair.hand(deliveryOf(), { signal })))
   assert.deepEqual(getEventListeners(signal, 'abort'), [])
 })
 
 test('X7 close lets the running finish, is harmless twice, and the next send opens anew', async () => {
-  await using server = await createSmtpServer()
+  const server = await createSmtpServer()
+  disposeAfterTest(server)
   const provider = smtp({ url: server.url, pool: { connections: 2 } })
   const context = { signal: new AbortController().signal, timeout: 5_000 }
   const running = Array.from({ length: 20 }, () => provider.send(deliveryOf(), context))

@@ -12,6 +12,7 @@ import {
   type Mails,
   type SentMail,
 } from '../../src/testing/index.ts'
+import { disposeAfterTest } from '../support/disposal.ts'
 
 const message: Message = {
   from: 'Acme <hello@acme.example>',
@@ -68,7 +69,8 @@ async function inMemory(...messages: Message[]) {
 }
 
 async function onTheWire(...messages: Message[]) {
-  await using server = await createSmtpServer()
+  const server = await createSmtpServer()
+  disposeAfterTest(server)
   const mailer = createMailer({ providers: { relay: smtp({ url: server.url }) } })
   for (const one of messages) await mailer.send(one)
   await mailer.close()
