@@ -183,7 +183,10 @@ class MemoryStore implements MailStore {
     const limit = pageSize(query)
     const items: Row[] = []
     let ended = 0
+    // Packed rows are settled ones, and unpacking them all to find none would hold up the process.
+    const packed = !(query.index && 'status' in query.index) || settledStatuses.has(query.index.status)
     for (const [place, id] of this.#order.before(cursorPlace(query))) {
+      if (!packed && typeof this.#rows.get(id) === 'string') continue
       const { row } = this.#slot(id)!
       if (!row.accepted || !matches(row, query)) continue
       if (items.length === limit) return { items, cursor: String(ended) }
