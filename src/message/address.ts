@@ -249,11 +249,15 @@ function finish(
   const name = givenName.trim()
   const named = name === '' ? mailbox : { name, ...mailbox }
   const written = formatMailbox(named)
+  if (unmistakable.test(written) && (text === undefined || text === written)) return named
   const agreed =
     readsAs(split, written, mailbox.address) &&
     (text === undefined || text === written || readsAs(split, text, mailbox.address))
   return agreed ? named : problems.ambiguous
 }
+
+/** Letters and digits with nothing between them that any reader could take for syntax: most addresses there are. */
+const unmistakable = /^(?:[A-Za-z0-9]+(?: [A-Za-z0-9]+)* <[\w.+-]+@[a-z0-9.-]+>|[\w.+-]+@[a-z0-9.-]+)$/
 
 /** Whether nodemailer finds this one mailbox in the text and nothing else. It may leave out or add quotes. */
 function readsAs(split: Split, text: string, address: string): boolean {

@@ -351,3 +351,32 @@ test('what is split stays bounded however long the input, n against 8n (INVARIAN
   assert.ok(small <= 1_000)
   assert.ok(longest(60) > 0)
 })
+
+test('A6: the plain addresses read without nodemailer are those it reads alike', () => {
+  console.log(`SEED=${seed}`)
+  const random = randomFrom(seed)
+  const below = (limit: number): number => Math.floor(random() * limit)
+  const word = (letters: string, most: number) =>
+    Array.from({ length: 1 + below(most) }, () => letters[below(letters.length)]!).join('')
+  const alphanumeric = 'abcxyzABCXYZ0189'
+  const unasked: Split = () => {
+    throw new Error('nodemailer was asked')
+  }
+  const read = createAddressReader(unasked)
+  let named = 0
+  for (let n = 0; n < cases / 4; n++) {
+    const words = Array.from({ length: below(4) }, () => word(alphanumeric, 6)).join(' ')
+    const local = Array.from({ length: 1 + below(3) }, () => word(`${alphanumeric}_+-`, 6)).join('.')
+    const domain = `${word('abcxyz0189', 8)}.${word('abcxyz', 5)}`
+    const text = words === '' ? `${local}@${domain}` : `${words} <${local}@${domain}>`
+    const mailbox = read(text) as ParsedMailbox
+    assert.deepEqual(
+      addressparser(text).map(({ name, address }) => ({ name, address })),
+      [{ name: mailbox.name ?? '', address: mailbox.address }],
+      inspect(text),
+    )
+    assert.equal(mailbox.name ?? '', words)
+    if (words !== '') named++
+  }
+  assert.ok(named > cases / 16)
+})
