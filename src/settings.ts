@@ -77,7 +77,7 @@ export function settingsOf(options: MailerOptions): Settings {
     events: new Events(options.logger),
     random: options.random ?? Math.random,
     ids: options.ids ?? messageIds(clock),
-    retry: { ...defaultRetry, ...options.retry },
+    retry: retryOf(options.retry),
     givenStore: options.store,
     idempotencyTtl: options.idempotencyTtl ?? defaultIdempotencyTtl,
     reading: {
@@ -99,6 +99,16 @@ export function settingsOf(options: MailerOptions): Settings {
     concurrency: options.queue?.concurrency ?? defaultConcurrency,
     state: { closed: false },
     tenantId,
+  }
+}
+
+/** A field that is undefined counts as absent. */
+function retryOf({ rounds, base, longest, schedule }: RetryOptions = {}): Required<RetryOptions> {
+  return {
+    rounds: rounds ?? defaultRetry.rounds,
+    base: base ?? defaultRetry.base,
+    longest: longest ?? defaultRetry.longest,
+    schedule: schedule ?? defaultRetry.schedule,
   }
 }
 

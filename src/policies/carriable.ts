@@ -17,7 +17,7 @@ export const carriable: Policy = (next) => (delivery) => {
 }
 
 /** @throws MailError `UNSUPPORTED_FEATURE` when every candidate lacks something. */
-export function requireOne(all: readonly Candidate[]): void {
+function requireOne(all: readonly Candidate[]): void {
   if (all.some(({ issues }) => issues.length === 0)) return
   const issues = all.flatMap((candidate) => candidate.issues)
   throw new MailError(

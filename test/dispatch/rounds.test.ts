@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
+import { memory } from '../../providers/memory.ts'
 import {
   createMailer,
   failover,
@@ -390,4 +391,13 @@ test('a policy that gives up on `next` neither hides a mail that left nor lets o
   gate.resolve()
   await late.clock.advance(1_000)
   assert.equal(c.calls.length, 0)
+})
+
+test('retry options that are undefined leave the defaults', async (t) => {
+  const outbox = memory()
+  const retry = { rounds: undefined, base: undefined, longest: undefined, schedule: undefined }
+  const mailer = createMailer({ providers: { outbox }, from: 'a@acme.example', retry })
+  t.after(() => mailer.close())
+  const { status } = await mailer.send({ to: 'ada@example.com', subject: 'Hi', text: 'x' })
+  assert.equal(status, 'sent')
 })
