@@ -30,7 +30,7 @@ export function messagesOf(
     row?.accepted === true && row.tenant === (tenant ?? options.tenant)
   return {
     async get(id, options) {
-      const row = await store.get(id)
+      const row = await store.read(id)
       return visible(row, options) ? recordOf(row) : undefined
     },
     async find(by, options) {
@@ -38,7 +38,7 @@ export function messagesOf(
       return visible(row, options) ? recordOf(row) : undefined
     },
     async cancel(id) {
-      const row = await store.get(id)
+      const row = await store.read(id)
       if (!row?.accepted || row.tenant !== tenant) {
         throw new MailError('NOT_FOUND', 'There is no message with this id.')
       }

@@ -1,6 +1,6 @@
 import type { Clock } from '../clock.ts'
 import { MailError } from '../errors.ts'
-import type { Awaitable, Claim, MailStore, Take } from './store.ts'
+import type { Awaitable, Claim, ClaimOptions, Look, MailStore, Renewed, Row, Take } from './store.ts'
 
 const timeout = 2_000
 
@@ -34,13 +34,13 @@ export function checkedStore(store: MailStore, clock: Clock): MailStore {
   return {
     guarantees: store.guarantees,
     claim: checked('claim', (row, options) => store.claim(row, options), isClaim),
-    renew: checked('renew', (row, fence, ms) => store.renew(row, fence, ms), isBoolean),
+    renew: checked('renew', (row, fence, ms, look) => store.renew(row, fence, ms, look), isRenewed),
     settle: checked('settle', (row, fence, options) => store.settle(row, fence, options), isBoolean),
     takeover: checked('takeover', (id, states, lease) => store.takeover(id, states, lease)),
-    get: checked('get', (id) => store.get(id)),
+    read: checked('read', (id) => store.read(id)),
     find: checked('find', (by) => store.find(by)),
     list: checked('list', (query) => store.list(query)),
-    due: checked('due', (count, lease) => store.due(count, lease)),
+    due: checked('due', (count, lease, options) => store.due(count, lease, options)),
     suppress: {
       add: checked('suppress.add', (entries) => store.suppress.add(entries)),
       hasMany: checked(
@@ -53,6 +53,7 @@ export function checkedStore(store: MailStore, clock: Clock): MailStore {
       list: checked('suppress.list', (tenant, page) => store.suppress.list(tenant, page)),
     },
     limits: {
+      usage: checked('limits.usage', (key, windows) => store.limits.usage(key, windows), isList),
       take: checked('limits.take', (key, windows, cost) => store.limits.take(key, windows, cost), isTake),
       refund: checked('limits.refund', (key, windows, cost, at) => store.limits.refund(key, windows, cost, at)),
     },
@@ -70,7 +71,13 @@ export function checkedStore(store: MailStore, clock: Clock): MailStore {
 
 const isBoolean = (answer: unknown) => typeof answer === 'boolean'
 const isList = (answer: unknown) => Array.isArray(answer)
-const isClaim = (claim: Partial<Claim> | undefined) => claim?.state === 'claimed' || claim?.state === 'held'
+/** A look that was asked for is answered: without it a suppressed mailbox would be mailed. */
+const isFound = (found: unknown, look: Look | undefined) =>
+  Array.isArray(found) && found.length === (look?.keys.length ?? 0)
+const isClaim = (claim: Claim | undefined, [, { look }]: readonly [Row, ClaimOptions]) =>
+  claim?.state === 'held' || (claim?.state === 'claimed' && isFound(claim.found, look))
+const isRenewed = (renewed: Renewed | undefined, [, , , look]: readonly [Row, number, number, Look?]) =>
+  renewed === undefined || isFound((renewed as Partial<Renewed> | null)?.found, look)
 const isTake = (take: Partial<Take> | undefined) => typeof take?.ok === 'boolean'
 
 const isPromise = <T>(answer: Awaitable<T>): answer is Promise<T> =>

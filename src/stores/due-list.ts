@@ -1,10 +1,28 @@
 import { Heap } from './heap.ts'
 
+/** A moment on the wall clock, or on the one that never steps back. */
+export type Moment = { readonly wall: number } | { readonly elapsed: number }
+
+/** Both clocks, in milliseconds. */
+export interface Times {
+  readonly wall: number
+  readonly elapsed: number
+}
+
+/** What the list must know of a row. */
+export interface Waiting {
+  readonly id: string
+  readonly tenant?: string
+  readonly priority: number
+}
+
 /** Where a row stands in the list. */
 export interface Place {
   readonly id: string
   readonly tenant: string | undefined
   readonly priority: number
+  readonly clock: keyof Times
+  /** On that clock. */
   readonly dueAt: number
   readonly sequence: number
 }
@@ -16,7 +34,7 @@ const fewStale = 1_000
  * the other, so that a tenant's million messages do not delay another's one.
  */
 export class DueList {
-  #waiting = new Heap<Place>(sooner)
+  #waiting = waitingHeaps()
   readonly #ready = new Map<string | undefined, Heap<Place>>()
   /** The one valid place of each row; what a heap holds besides is stale and skipped. */
   readonly #places = new Map<string, Place>()
@@ -30,18 +48,19 @@ export class DueList {
 
   /** Places in memory: those of the list, and at most as many stale ones, or a thousand. */
   get held(): number {
-    return [this.#waiting, ...this.#ready.values()].reduce((sum, heap) => sum + heap.size, 0)
+    return [...Object.values(this.#waiting), ...this.#ready.values()].reduce((sum, heap) => sum + heap.size, 0)
   }
 
-  put(id: string, tenant: string | undefined, priority: number, dueAt: number): void {
-    this.restore({ id, tenant, priority, dueAt, sequence: this.#sequence++ })
+  put({ id, tenant, priority }: Waiting, due: Moment): void {
+    const [clock, dueAt] = 'wall' in due ? (['wall', due.wall] as const) : (['elapsed', due.elapsed] as const)
+    this.restore({ id, tenant, priority, clock, dueAt, sequence: this.#sequence++ })
   }
 
   /** Puts back what `take` answered, in its old place. */
   restore(place: Place): void {
     this.remove(place.id)
     this.#places.set(place.id, place)
-    this.#waiting.push(place)
+    this.#waiting[place.clock].push(place)
   }
 
   has(id: string): boolean {
@@ -55,7 +74,7 @@ export class DueList {
   }
 
   /** Up to `count` places whose time has come; they leave the list. */
-  take(count: number, now: number): Place[] {
+  take(count: number, now: Times): Place[] {
     this.#ripen(now)
     const taken: Place[] = []
     while (taken.length < count && this.#ready.size > 0) {
@@ -75,14 +94,18 @@ export class DueList {
     return taken
   }
 
-  /** When the next row comes due, in the past for one that is; undefined when none waits. */
-  nextDue(): number | undefined {
+  /** Milliseconds until the next row comes due, 0 for one that is; undefined when none waits. */
+  next(now: Times): number | undefined {
     for (const [tenant, heap] of this.#ready) {
-      const place = this.#first(heap)
-      if (place) return place.dueAt
+      if (this.#first(heap)) return 0
       this.#ready.delete(tenant)
     }
-    return this.#first(this.#waiting)?.dueAt
+    let next: number | undefined
+    for (const clock of clocks) {
+      const first = this.#first(this.#waiting[clock])
+      if (first) next = Math.min(next ?? Number.POSITIVE_INFINITY, Math.max(0, first.dueAt - now[clock]))
+    }
+    return next
   }
 
   clear(): void {
@@ -90,15 +113,18 @@ export class DueList {
     this.#rebuild()
   }
 
-  #ripen(now: number): void {
-    for (let place = this.#first(this.#waiting); place && place.dueAt <= now; place = this.#first(this.#waiting)) {
-      this.#waiting.pop()
-      let heap = this.#ready.get(place.tenant)
-      if (!heap) {
-        heap = new Heap<Place>(higher)
-        this.#ready.set(place.tenant, heap)
+  #ripen(now: Times): void {
+    for (const clock of clocks) {
+      const waiting = this.#waiting[clock]
+      for (let place = this.#first(waiting); place && place.dueAt <= now[clock]; place = this.#first(waiting)) {
+        waiting.pop()
+        let heap = this.#ready.get(place.tenant)
+        if (!heap) {
+          heap = new Heap<Place>(higher)
+          this.#ready.set(place.tenant, heap)
+        }
+        heap.push(place)
       }
-      heap.push(place)
     }
   }
 
@@ -115,11 +141,15 @@ export class DueList {
   /** Without this, rows put off and cancelled again and again would stay in the heaps until their time. */
   #rebuild(): void {
     this.#ready.clear()
-    this.#waiting = new Heap<Place>(sooner)
-    for (const place of this.#places.values()) this.#waiting.push(place)
+    this.#waiting = waitingHeaps()
+    for (const place of this.#places.values()) this.#waiting[place.clock].push(place)
     this.#stale = 0
   }
 }
+
+const clocks = ['wall', 'elapsed'] as const
+
+const waitingHeaps = () => ({ wall: new Heap<Place>(sooner), elapsed: new Heap<Place>(sooner) })
 
 const sooner = (a: Place, b: Place) => a.dueAt < b.dueAt || (a.dueAt === b.dueAt && a.sequence < b.sequence)
 

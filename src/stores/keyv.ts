@@ -6,15 +6,22 @@ import { type KeyvLike, KeyvRecords, recordKey } from './keyv-records.ts'
 import { type Holder, joinShare, type KeyvShare } from './keyv-share.ts'
 import { KeyvSuppressions } from './keyv-suppressions.ts'
 import { idInMessageId } from './message-id.ts'
+import { withoutContent } from './row-content.ts'
 import { type RowJson, rowFromJson, rowToJson } from './row-json.ts'
 import { isWaiting, isWork } from './row-status.ts'
 import {
   type Claim,
   type ClaimOptions,
+  type Due,
+  defaultRetention,
+  type Found,
   type Held,
   type Lease,
+  type Look,
   type MailStore,
   type Page,
+  type Renewed,
+  type Retention,
   type Row,
   type SettleOptions,
   settledStatuses,
@@ -27,8 +34,6 @@ export { isKeyv } from './keyv-like.ts'
 export type { KeyvLike } from './keyv-records.ts'
 
 export interface KeyvStoreOptions {
-  /** Milliseconds a settled row is kept. Default 30 days. */
-  readonly retention?: number
   /** Messages that may wait in the queue; over it `QUEUE_FULL`. Default 200,000. */
   readonly maxQueued?: number
   readonly clock?: Clock
@@ -52,11 +57,9 @@ export interface KeyvStoreOptions {
  */
 export function keyvStore(keyv: KeyvLike, options: KeyvStoreOptions = {}): MailStore {
   checkKeyv(keyv)
-  for (const name of ['retention', 'maxQueued'] as const) {
-    const value = options[name]
-    if (value !== undefined && !(typeof value === 'number' && value > 0)) {
-      throw configurationError(`keyvStore(keyv, { ${name} }) must be a positive number.`)
-    }
+  const { maxQueued } = options
+  if (maxQueued !== undefined && !(typeof maxQueued === 'number' && maxQueued > 0)) {
+    throw configurationError('keyvStore(keyv, { maxQueued }) must be a positive number.')
   }
   return new KeyvStore(keyv, options)
 }
@@ -65,6 +68,15 @@ interface StoredRow {
   readonly row: RowJson
   /** In the time of `KeyvStore.#now`; absent when nobody holds it. */
   readonly leasedUntil?: number
+  readonly keptUntil?: number
+  readonly contentUntil?: number
+}
+
+interface WriteOptions {
+  readonly leaseMs?: number
+  readonly retention?: Retention
+  /** A settled row does not end before its key. */
+  readonly keyUntil?: number
 }
 
 interface StoredKey {
@@ -81,7 +93,6 @@ class KeyvStore implements MailStore {
   readonly guarantees = { scope: 'process', durability: 'none', list: false } as const
   readonly suppress: KeyvSuppressions
   readonly #clock: Clock
-  readonly #retention: number
   readonly #maxQueued: number
   readonly #records: KeyvRecords
   readonly #shared: KeyvShare
@@ -90,9 +101,8 @@ class KeyvStore implements MailStore {
   readonly #epoch: number
   #leasesCheckedAt = Number.NEGATIVE_INFINITY
 
-  constructor(keyv: KeyvLike, { clock = systemClock, retention = 30 * day, maxQueued = 200_000 }: KeyvStoreOptions) {
+  constructor(keyv: KeyvLike, { clock = systemClock, maxQueued = 200_000 }: KeyvStoreOptions) {
     this.#clock = clock
-    this.#retention = retention
     this.#maxQueued = maxQueued
     this.#epoch = clock.now() - clock.monotonic()
     this.#records = new KeyvRecords(keyv, clock)
@@ -102,42 +112,51 @@ class KeyvStore implements MailStore {
     this.suppress = new KeyvSuppressions(this.#records, clock, (record, task) => this.#locked(record, task))
   }
 
-  claim(row: Row, { lease, keyTtl = day }: ClaimOptions): Promise<Claim> {
+  claim(row: Row, { lease, keyTtl = day, look, retention }: ClaimOptions): Promise<Claim> {
     return this.#exclusive(row, async () => {
       const holder = (await this.#readRow(row.id)) ?? (await this.#holderOf(row.key))
       if (holder) return this.#held(holder)
       if (isWaiting(row)) this.#checkQueue()
-      await this.#writeRow(row, lease?.ms)
+      const found = await this.#found(row, look)
+      await this.#writeRow(row, { ...(lease ? { leaseMs: lease.ms } : {}), ...(retention ? { retention } : {}) })
       if (row.key !== undefined) await this.#writeKey(row.key, { id: row.id, until: this.#now() + keyTtl }, row)
       const fence = ++this.#shared.lastFence
       if (lease) this.#hold(row.id, fence, lease.ms, row.accepted)
       else this.#place(row)
-      return { state: 'claimed', fence }
+      return { state: 'claimed', fence, found }
     })
   }
 
-  renew(row: Row, fence: number, leaseMs: number): Promise<boolean> {
+  renew(row: Row, fence: number, leaseMs: number, look?: Look): Promise<Renewed | undefined> {
     return this.#locked(rowKey(row.id), async () => {
       const holder = this.#holderWith(row.id, fence)
-      if (!holder) return false
-      await this.#writeRow(row, leaseMs)
+      if (!holder) return undefined
+      const found = await this.#found(row, look)
+      await this.#writeRow(row, { leaseMs })
       holder.until = this.#clock.monotonic() + leaseMs
       holder.accepted = row.accepted
-      return true
+      return { found }
     })
   }
 
-  settle(row: Row, fence: number, { release, remove }: SettleOptions = {}): Promise<boolean> {
+  settle(row: Row, fence: number, { release, remove, delay, retention }: SettleOptions = {}): Promise<boolean> {
     return this.#exclusive(row, async () => {
       const holder = this.#holderWith(row.id, fence)
       if (!holder) return false
       if (!holder.accepted && !remove && isWaiting(row)) this.#checkQueue()
+      const held = row.key === undefined ? undefined : await this.#keyOf(row.key, row.id)
       if (remove) await this.#records.delete(rowKey(row.id))
-      else await this.#writeRow(row)
-      if (row.key !== undefined) await this.#settleKey(row.key, row, release || remove)
+      else {
+        await this.#writeRow(row, {
+          ...(retention ? { retention } : {}),
+          ...(held && !release ? { keyUntil: held.until } : {}),
+        })
+      }
+      if (held && (release || remove)) await this.#records.delete(keyKey(row.key!))
+      else if (held) await this.#writeKey(row.key!, held, row)
       this.#shared.holders.delete(row.id)
       if (remove) this.#shared.due.remove(row.id)
-      else this.#place(row)
+      else this.#place(row, delay)
       return true
     })
   }
@@ -150,17 +169,17 @@ class KeyvStore implements MailStore {
     })
   }
 
-  get(id: string): Promise<Row | undefined> {
+  read(id: string): Promise<Row | undefined> {
     return this.#locked(rowKey(id), async () => (await this.#readRow(id))?.row)
   }
 
   async find(by: { readonly messageId: string } | { readonly providerMessageId: string }): Promise<Row | undefined> {
     if ('providerMessageId' in by) {
       const found = await this.#records.read<{ id: string }>(recordKey('provider', by.providerMessageId))
-      return found && this.get(found.id)
+      return found && this.read(found.id)
     }
     const id = idInMessageId(by.messageId)
-    const row = id === undefined ? undefined : await this.get(id)
+    const row = id === undefined ? undefined : await this.read(id)
     return row?.messageId === by.messageId ? row : undefined
   }
 
@@ -171,11 +190,11 @@ class KeyvStore implements MailStore {
     )
   }
 
-  async due(count: number, lease: Lease): Promise<{ held: Held[]; next?: number }> {
+  async due(count: number, lease: Lease, options: { readonly lost?: boolean } = {}): Promise<Due> {
     const { due } = this.#shared
-    const wall = this.#clock.now()
+    const times = { wall: this.#clock.now(), elapsed: this.#clock.monotonic() }
     const lost = this.#lostRows(count)
-    const places = due.take(count - lost.length, wall)
+    const places = options.lost ? [] : due.take(count - lost.length, times)
     const taken = await Promise.allSettled([
       ...lost.map((id) => this.#takeWork(id, lease)),
       ...places.map(({ id }) => this.#takeWork(id, lease)),
@@ -186,8 +205,8 @@ class KeyvStore implements MailStore {
     const held = taken.flatMap((one) => (one.status === 'fulfilled' && one.value ? [one.value] : []))
     const failure = taken.find((one) => one.status === 'rejected')
     if (failure && held.length === 0) throw failure.reason
-    const next = due.nextDue()
-    return next === undefined ? { held } : { held, next: Math.max(0, next - wall) }
+    const next = due.next(times)
+    return next === undefined ? { held } : { held, next }
   }
 
   readonly limits = {
@@ -198,6 +217,8 @@ class KeyvStore implements MailStore {
       }),
     refund: (key: string, windows: readonly Window[], cost: number, at: number): Promise<void> =>
       this.#changeWindows(key, (set, now) => ({ answer: set.refund(windows, cost, at, now), changed: true })),
+    usage: (key: string, windows: readonly Window[]): Promise<readonly number[]> =>
+      this.#changeWindows(key, (set, now) => ({ answer: set.usage(windows, now), changed: false })),
   }
 
   readonly counters = {
@@ -272,12 +293,12 @@ class KeyvStore implements MailStore {
     const leased = this.#isLeased(stored)
     // Queued by a process that is gone: whoever asks for it again brings it back.
     if (isWaiting(row) && !leased && !this.#shared.holders.has(row.id) && !this.#shared.due.has(row.id))
-      this.#place(row)
+      this.#place(row, Math.max(0, (row.dueAt ?? 0) - this.#clock.now()))
     return { state: 'held', row, leased }
   }
 
   async #take(row: Row, lease: Lease): Promise<Held> {
-    await this.#writeRow(row, lease.ms)
+    await this.#writeRow(row, { leaseMs: lease.ms })
     const fence = ++this.#shared.lastFence
     this.#hold(row.id, fence, lease.ms, true)
     return { row, fence }
@@ -306,9 +327,15 @@ class KeyvStore implements MailStore {
     return lost
   }
 
-  #place(row: Row): void {
-    if (isWaiting(row)) this.#shared.due.put(row.id, row.tenant, row.priority, row.dueAt ?? row.createdAt)
-    else this.#shared.due.remove(row.id)
+  #place(row: Row, delay = 0): void {
+    const { due } = this.#shared
+    if (!isWaiting(row)) due.remove(row.id)
+    else if (row.status === 'scheduled') due.put(row, { wall: row.dueAt ?? 0 })
+    else due.put(row, { elapsed: this.#clock.monotonic() + delay })
+  }
+
+  async #found(row: Row, look: Look | undefined): Promise<Found> {
+    return look ? this.suppress.hasMany(row.tenant, look.keys, look.scopes) : []
   }
 
   #checkQueue(): void {
@@ -321,18 +348,29 @@ class KeyvStore implements MailStore {
 
   async #readRow(id: string): Promise<ReadRow | undefined> {
     const stored = await this.#records.read<StoredRow>(rowKey(id))
-    return stored && { row: rowFromJson(stored.row), leasedUntil: stored.leasedUntil }
+    if (!stored) return undefined
+    const now = this.#now()
+    if (stored.keptUntil !== undefined && stored.keptUntil <= now) return undefined
+    const row = rowFromJson(stored.row)
+    const spent = stored.contentUntil !== undefined && stored.contentUntil <= now
+    return { row: spent ? withoutContent(row) : row, leasedUntil: stored.leasedUntil }
   }
 
-  async #writeRow(row: Row, leaseMs?: number): Promise<void> {
+  async #writeRow(row: Row, { leaseMs, retention, keyUntil = 0 }: WriteOptions): Promise<void> {
+    const now = this.#now()
+    const { records: least = defaultRetention.records, content = defaultRetention.content } = retention ?? {}
+    const records = Math.max(least, keyUntil - now)
+    const settled = settledStatuses.has(row.status) && leaseMs === undefined
+    const spare = row.work !== undefined && !isWork(row)
     const stored: StoredRow = {
       row: rowToJson(row),
-      ...(leaseMs === undefined ? {} : { leasedUntil: this.#now() + leaseMs }),
+      ...(leaseMs === undefined ? {} : { leasedUntil: now + leaseMs }),
+      ...(settled ? { keptUntil: now + records } : {}),
+      ...(spare ? { contentUntil: now + content } : {}),
     }
-    const settled = settledStatuses.has(row.status)
-    await this.#records.write(rowKey(row.id), stored, settled ? this.#retention : Number.POSITIVE_INFINITY)
+    await this.#records.write(rowKey(row.id), stored, settled ? records : Number.POSITIVE_INFINITY)
     if (row.providerMessageId === undefined) return
-    await this.#records.write(recordKey('provider', row.providerMessageId), { id: row.id }, this.#retention)
+    await this.#records.write(recordKey('provider', row.providerMessageId), { id: row.id }, records)
   }
 
   async #holderOf(key: string | undefined): Promise<ReadRow | undefined> {
@@ -347,12 +385,9 @@ class KeyvStore implements MailStore {
     await this.#records.write(keyKey(key), held, settled ? held.until - this.#now() : Number.POSITIVE_INFINITY)
   }
 
-  async #settleKey(key: string, row: Row, free: boolean | undefined): Promise<void> {
-    if (!free && !settledStatuses.has(row.status)) return
+  async #keyOf(key: string, id: string): Promise<StoredKey | undefined> {
     const held = await this.#records.read<StoredKey>(keyKey(key))
-    if (held?.id !== row.id) return
-    if (free) await this.#records.delete(keyKey(key))
-    else await this.#writeKey(key, held, row)
+    return held?.id === id ? held : undefined
   }
 
   #changeWindows<T>(key: string, change: (set: WindowSet, now: number) => { answer: T; changed: boolean }): Promise<T> {

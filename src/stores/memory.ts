@@ -1,5 +1,6 @@
 import { type Clock, systemClock } from '../clock.ts'
 import { configurationError, MailError } from '../errors.ts'
+import { mailboxKey } from '../message/address.ts'
 import type { MessageStatus } from '../receipt.ts'
 import { DueList } from './due-list.ts'
 import { idInMessageId } from './message-id.ts'
@@ -11,11 +12,16 @@ import { isWaiting, isWork } from './row-status.ts'
 import {
   type Claim,
   type ClaimOptions,
+  type Due,
+  defaultRetention,
+  type Found,
   type Held,
   type Lease,
   type ListQuery,
+  type Look,
   type MailStore,
   type Page,
+  type Renewed,
   type Row,
   type SettleOptions,
   settledStatuses,
@@ -35,8 +41,6 @@ export interface MemoryStoreOptions {
   readonly maxContentBytes?: number
   /** Suppression entries. Default 1,000,000. */
   readonly maxSuppressions?: number
-  /** Milliseconds a settled row is kept at least, while there is room. Default 30 days. */
-  readonly retention?: number
   readonly clock?: Clock
 }
 
@@ -48,6 +52,8 @@ interface Slot {
   leasedUntil: number
   /** In the order of acceptance. */
   readonly place: number
+  /** Minute on the monotonic clock after which a settled row is gone. */
+  keptUntil: number
 }
 
 interface HeldKey {
@@ -57,8 +63,6 @@ interface HeldKey {
 }
 
 const day = 86_400_000
-/** How long settled and unknown rows keep their content. */
-const contentRetention = 3 * day
 const countersKept = 100_000
 const onceKept = 1_000_000
 const leaseCheckEvery = 1_000
@@ -71,7 +75,7 @@ const fullSweepEvery = 1_000
  * @throws MailError `CONFIGURATION_ERROR` for limits that are not positive numbers.
  */
 export function memory(options: MemoryStoreOptions = {}): MailStore {
-  for (const name of ['maxRows', 'maxContentBytes', 'maxSuppressions', 'retention'] as const) {
+  for (const name of ['maxRows', 'maxContentBytes', 'maxSuppressions'] as const) {
     const value = options[name]
     if (value !== undefined && !(typeof value === 'number' && value > 0)) {
       throw configurationError(`memory({ ${name} }) must be a positive number.`)
@@ -86,7 +90,6 @@ class MemoryStore implements MailStore {
   readonly #clock: Clock
   readonly #maxRows: number
   readonly #maxContentBytes: number
-  readonly #retention: number
 
   readonly #rows = new Map<string, Slot | PackedRow>()
   readonly #order = new Ordered<string>()
@@ -96,7 +99,7 @@ class MemoryStore implements MailStore {
   readonly #providerIds = new Map<string, string>()
   /** Of rows that were given more than one: a partly taken message has two. */
   readonly #earlierProviderIds = new Map<string, string[]>()
-  /** Settled rows without a key, in the order they came to be so, with the minute they were made in. */
+  /** Settled rows without a key, in the order they came to be so, with the minute after which they are gone. */
   readonly #evictable = new Map<string, number>()
   /** Settled and unknown rows that still have their content, oldest first, with the moment it may go. */
   readonly #spareContent = new Map<string, number>()
@@ -116,35 +119,34 @@ class MemoryStore implements MailStore {
     this.#clock = options.clock ?? systemClock
     this.#maxRows = options.maxRows ?? 200_000
     this.#maxContentBytes = options.maxContentBytes ?? 256 * 1024 * 1024
-    this.#retention = options.retention ?? 30 * day
     this.suppress = new SuppressionMap(this.#clock, options.maxSuppressions ?? 1_000_000)
   }
 
   claim(row: Row, options: ClaimOptions): Claim {
     const now = this.#clock.monotonic()
     this.#endedKeys.step()
-    const holder = this.#slot(row.id) ?? this.#holderOf(row.key, now)
+    const holder = this.#slot(row.id, now) ?? this.#holderOf(row.key, now)
     if (holder) return { state: 'held', row: holder.row, leased: holder.leasedUntil > now }
     this.#makeRoomForRow(now)
     this.#makeRoomForContent(contentBytes(row), now)
     const fence = ++this.#lastFence
-    const slot: Slot = { row, fence, leasedUntil: 0, place: this.#order.append(row.id) }
+    const slot: Slot = { row, fence, leasedUntil: 0, place: this.#order.append(row.id), keptUntil: 0 }
     this.#rows.set(row.id, slot)
     if (row.key !== undefined) this.#keys.set(row.key, { id: row.id, until: now + (options.keyTtl ?? day) })
     this.#contentBytes += contentBytes(row)
     if (row.providerMessageId !== undefined) this.#providerIds.set(row.providerMessageId, row.id)
     if (options.lease) this.#lease(slot, options.lease.ms, now)
-    else this.#place(slot, now)
-    return { state: 'claimed', fence }
+    else this.#place(slot, now, options)
+    return { state: 'claimed', fence, found: this.#found(row, options.look) }
   }
 
-  renew(row: Row, fence: number, leaseMs: number): boolean {
+  renew(row: Row, fence: number, leaseMs: number, look?: Look): Renewed | undefined {
     const slot = this.#slotOf(row.id, fence)
-    if (!slot) return false
+    if (!slot) return undefined
     const now = this.#clock.monotonic()
     this.#write(slot, row, now)
     this.#lease(slot, leaseMs, now)
-    return true
+    return { found: this.#found(row, look) }
   }
 
   settle(row: Row, fence: number, options: SettleOptions = {}): boolean {
@@ -158,37 +160,38 @@ class MemoryStore implements MailStore {
     }
     slot.fence = 0
     if (options.remove) this.#forget(row.id)
-    else this.#place(slot, now)
+    else this.#place(slot, now, options)
     return true
   }
 
   takeover(id: string, states: readonly MessageStatus[], lease: Lease): Held | undefined {
     const now = this.#clock.monotonic()
-    const slot = this.#slot(id)
+    const slot = this.#slot(id, now)
     if (!slot || slot.leasedUntil > now || !states.includes(slot.row.status)) return undefined
     return this.#take(slot, lease, now)
   }
 
-  get(id: string): Row | undefined {
-    return this.#slot(id)?.row
+  read(id: string): Row | undefined {
+    return this.#slot(id, this.#clock.monotonic())?.row
   }
 
   find(by: { readonly messageId: string } | { readonly providerMessageId: string }): Row | undefined {
-    if ('providerMessageId' in by) return this.get(this.#providerIds.get(by.providerMessageId) ?? '')
-    const row = this.get(idInMessageId(by.messageId) ?? '')
+    if ('providerMessageId' in by) return this.read(this.#providerIds.get(by.providerMessageId) ?? '')
+    const row = this.read(idInMessageId(by.messageId) ?? '')
     return row?.messageId === by.messageId ? row : undefined
   }
 
   list(query: ListQuery): Page<Row> {
     const limit = pageSize(query)
+    const now = this.#clock.monotonic()
     const items: Row[] = []
     let ended = 0
     // Packed rows are settled ones, and unpacking them all to find none would hold up the process.
     const packed = !(query.index && 'status' in query.index) || settledStatuses.has(query.index.status)
     for (const [place, id] of this.#order.before(cursorPlace(query))) {
       if (!packed && typeof this.#rows.get(id) === 'string') continue
-      const { row } = this.#slot(id)!
-      if (!row.accepted || !matches(row, query)) continue
+      const row = this.#slot(id, now)?.row
+      if (!row?.accepted || !matches(row, query)) continue
       if (items.length === limit) return { items, cursor: String(ended) }
       items.push(row)
       ended = place
@@ -196,25 +199,25 @@ class MemoryStore implements MailStore {
     return { items }
   }
 
-  due(count: number, lease: Lease): { held: Held[]; next?: number } {
+  due(count: number, lease: Lease, { lost = false } = {}): Due {
     const now = this.#clock.monotonic()
     const held: Held[] = []
     if (now - this.#leasesCheckedAt >= leaseCheckEvery) {
       this.#leasesCheckedAt = now
       for (const id of this.#leased) {
         if (held.length === count) break
-        const slot = this.#slot(id)!
+        const slot = this.#slot(id, now)!
         if (slot.leasedUntil > now) continue
         if (isWork(slot.row)) held.push(this.#take(slot, lease, now))
-        else this.#place(slot, now)
+        else this.#place(slot, now, {})
       }
     }
-    const wall = this.#clock.now()
-    for (const { id } of this.#due.take(count - held.length, wall)) {
-      held.push(this.#take(this.#slot(id)!, lease, now))
+    const times = { wall: this.#clock.now(), elapsed: now }
+    for (const { id } of lost ? [] : this.#due.take(count - held.length, times)) {
+      held.push(this.#take(this.#slot(id, now)!, lease, now))
     }
-    const next = this.#due.nextDue()
-    return next === undefined ? { held } : { held, next: Math.max(0, next - wall) }
+    const next = this.#due.next(times)
+    return next === undefined ? { held } : { held, next }
   }
 
   readonly limits = {
@@ -222,6 +225,8 @@ class MemoryStore implements MailStore {
       this.#windows.take(key, windows, cost, this.#clock.monotonic()),
     refund: (key: string, windows: readonly Window[], cost: number, at: number): void =>
       this.#windows.refund(key, windows, cost, at, this.#clock.monotonic()),
+    usage: (key: string, windows: readonly Window[]): number[] =>
+      this.#windows.usage(key, windows, this.#clock.monotonic()),
   }
 
   readonly counters = {
@@ -278,7 +283,17 @@ class MemoryStore implements MailStore {
     return typeof slot === 'object' && slot.fence === fence ? slot : undefined
   }
 
-  #slot(id: string): Slot | undefined {
+  #found(row: Row, look: Look | undefined): Found {
+    return look ? this.suppress.hasMany(row.tenant, look.keys, look.scopes) : []
+  }
+
+  #slot(id: string, now: number): Slot | undefined {
+    if ((this.#evictable.get(id) ?? Number.POSITIVE_INFINITY) <= minutes(now)) this.#forget(id)
+    if ((this.#spareContent.get(id) ?? Number.POSITIVE_INFINITY) <= now) this.#dropContent(id)
+    return this.#held(id)
+  }
+
+  #held(id: string): Slot | undefined {
     const held = this.#rows.get(id)
     return typeof held === 'string' ? { ...unpackRow(held), fence: 0, leasedUntil: 0 } : held
   }
@@ -313,46 +328,50 @@ class MemoryStore implements MailStore {
   }
 
   /** Puts a row nobody holds any more where it waits: for its time, or to be forgotten. */
-  #place(slot: Slot, now: number): void {
+  #place(slot: Slot, now: number, { delay = 0, retention = {} }: Pick<SettleOptions, 'delay' | 'retention'>): void {
     const { row } = slot
     slot.leasedUntil = 0
     this.#leased.delete(row.id)
     if (isWaiting(row)) {
-      this.#due.put(row.id, row.tenant, row.priority, row.dueAt ?? row.createdAt)
+      this.#due.put(row, row.status === 'scheduled' ? { wall: row.dueAt ?? 0 } : { elapsed: now + delay })
       return
     }
     this.#due.remove(row.id)
     const settled = settledStatuses.has(row.status)
-    if (row.work && (settled || row.status === 'unknown')) this.#spareContent.set(row.id, now + contentRetention)
+    if (row.work && (settled || row.status === 'unknown')) {
+      this.#spareContent.set(row.id, now + (retention.content ?? defaultRetention.content))
+    }
     const held = row.key === undefined ? undefined : this.#keys.get(row.key)
+    slot.keptUntil = minutes(now + (retention.records ?? defaultRetention.records)) + 1
     if (held?.id === row.id) this.#endKey(row.key!, held, now)
-    else if (settled) this.#evictable.set(row.id, minutes(row.createdAt))
+    else if (settled) this.#evictable.set(row.id, slot.keptUntil)
     this.#pack(slot)
   }
 
-  #pack({ row, place }: Slot): void {
-    if (settledStatuses.has(row.status) && isPackable(row)) this.#rows.set(row.id, packRow(row, place))
+  #pack(slot: Slot): void {
+    const { row } = slot
+    if (settledStatuses.has(row.status) && isPackable(row)) this.#rows.set(row.id, packRow(row, slot))
   }
 
   #holderOf(key: string | undefined, now: number): Slot | undefined {
     if (key === undefined) return undefined
     const held = this.#keys.get(key)
-    return held && !this.#endKey(key, held, now) ? this.#slot(held.id) : undefined
+    return held && !this.#endKey(key, held, now) ? this.#slot(held.id, now) : undefined
   }
 
   /** Frees a key whose life is over; true when it did. */
   #endKey(key: string, held: HeldKey, now: number): boolean {
     if (held.until > now) return false
-    const slot = this.#slot(held.id)
+    const slot = this.#held(held.id)
     if (slot && !settledStatuses.has(slot.row.status)) return false
     this.#keys.delete(key)
-    if (slot?.leasedUntil === 0) this.#evictable.set(held.id, minutes(slot.row.createdAt))
+    if (slot?.leasedUntil === 0) this.#evictable.set(held.id, slot.keptUntil)
     return true
   }
 
   #makeRoomForRow(now: number): void {
-    this.#evict()
-    if (this.#rows.size >= this.#maxRows && this.#sweepAll(now)) this.#evict()
+    this.#evict(now)
+    if (this.#rows.size >= this.#maxRows && this.#sweepAll(now)) this.#evict(now)
     if (this.#rows.size < this.#maxRows) return
     throw new MailError(
       'STORE_UNAVAILABLE',
@@ -360,10 +379,10 @@ class MemoryStore implements MailStore {
     )
   }
 
-  #evict(): void {
-    const oldest = minutes(this.#clock.now() - this.#retention)
-    for (const [id, createdAt] of this.#evictable) {
-      if (this.#rows.size < this.#maxRows && createdAt > oldest) break
+  #evict(now: number): void {
+    const gone = minutes(now)
+    for (const [id, keptUntil] of this.#evictable) {
+      if (this.#rows.size < this.#maxRows && keptUntil > gone) break
       this.#forget(id)
     }
   }
@@ -380,11 +399,7 @@ class MemoryStore implements MailStore {
   #makeRoomForContent(bytes: number, now: number): void {
     for (const [id, until] of this.#spareContent) {
       if (until > now && this.#contentBytes + bytes <= this.#maxContentBytes) break
-      const slot = this.#slot(id)!
-      this.#spareContent.delete(id)
-      this.#contentBytes -= contentBytes(slot.row)
-      slot.row = withoutContent(slot.row)
-      this.#pack(slot)
+      this.#dropContent(id)
     }
     if (bytes === 0 || this.#contentBytes + bytes <= this.#maxContentBytes) return
     throw new MailError(
@@ -393,8 +408,16 @@ class MemoryStore implements MailStore {
     )
   }
 
+  #dropContent(id: string): void {
+    const slot = this.#held(id)!
+    this.#spareContent.delete(id)
+    this.#contentBytes -= contentBytes(slot.row)
+    slot.row = withoutContent(slot.row)
+    this.#pack(slot)
+  }
+
   #forget(id: string): void {
-    const { row, place } = this.#slot(id)!
+    const { row, place } = this.#held(id)!
     for (const providerId of [row.providerMessageId, ...(this.#earlierProviderIds.get(id) ?? [])]) {
       if (providerId !== undefined && this.#providerIds.get(providerId) === id) this.#providerIds.delete(providerId)
     }
@@ -419,5 +442,5 @@ function matches(row: Row, { tenant, index, since, until }: ListQuery): boolean 
   if (!index) return true
   if ('status' in index) return row.status === index.status
   if ('tag' in index) return row.tags.includes(index.tag)
-  return row.recipients.some((recipient) => recipient.address === index.recipient)
+  return row.recipients.some(({ address }) => mailboxKey(address) === index.recipient)
 }

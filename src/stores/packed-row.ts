@@ -7,13 +7,19 @@ import type { Row, RowRecipient } from './store.ts'
  */
 export type PackedRow = string
 
+/** What the memory store knows of a row besides. */
+export interface Kept {
+  readonly place: number
+  readonly keptUntil: number
+}
+
 /** Rows with content or events stay as they are: they are few, and content is no JSON. */
 export const isPackable = (row: Row): boolean => row.work === undefined && row.events === undefined
 
 /** @returns what `unpackRow` gives back, field for field. */
-export function packRow(row: Row, place: number): PackedRow {
+export function packRow(row: Row, { place, keptUntil }: Kept): PackedRow {
   return JSON.stringify([
-    place,
+    [place, keptUntil],
     [row.id, row.kind, row.status, row.messageId, row.from, row.subject, row.stream],
     [row.accepted, row.sandbox, row.priority, row.createdAt, row.runs],
     [row.tenant, row.key, row.fingerprint, row.provider, row.providerMessageId],
@@ -33,8 +39,10 @@ export function packRow(row: Row, place: number): PackedRow {
   ])
 }
 
-export function unpackRow(packed: PackedRow): { readonly row: Row; readonly place: number } {
-  const [place, texts, facts, names, times, lastError, tags, recipients, attempts] = JSON.parse(packed) as Parsed
+export function unpackRow(packed: PackedRow): Kept & { readonly row: Row } {
+  const [[place, keptUntil], texts, facts, names, times, lastError, tags, recipients, attempts] = JSON.parse(
+    packed,
+  ) as Parsed
   const [id, kind, status, messageId, from, subject, stream] = texts
   const [accepted, sandbox, priority, createdAt, runs] = facts
   const [tenant, key, fingerprint, provider, providerMessageId] = names
@@ -67,13 +75,13 @@ export function unpackRow(packed: PackedRow): { readonly row: Row; readonly plac
     runs,
     ...given({ tenant, key, fingerprint, provider, providerMessageId, sentAt, dueAt, notAfter, lastError }),
   }
-  return { row, place }
+  return { row, place, keptUntil }
 }
 
 type Optional<T> = T | null
 
 type Parsed = [
-  place: number,
+  kept: [number, number],
   texts: [string, Row['kind'], Row['status'], string, string, string, Row['stream']],
   facts: [boolean, boolean, number, number, number],
   names: [Optional<string>, Optional<string>, Optional<string>, Optional<string>, Optional<string>],

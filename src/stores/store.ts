@@ -6,28 +6,30 @@ import type { Attempt, MessageStatus, RecipientField, RecipientStatus, TimelineE
  * The port every store implements: few verbs, each one atomic. Nothing that uses it ever reads, decides and writes back;
  * whoever holds a row holds a fence, and a write with an old fence changes nothing.
  *
- * A verb answers a value or a promise of one and throws when the store fails; it never answers a default instead. The
- * store measures leases and windows with its own clock.
+ * A verb answers a value or a promise of one and throws when the store fails; it never answers a default instead, and
+ * after it threw it changes nothing any more. Leases, windows, delays and the life of keys are measured with the store's
+ * own clock; only `dueAt` of scheduled rows and `expiresAt` of suppressions are moments of wall time.
  */
 export interface MailStore {
   readonly guarantees: Guarantees
-  /** Inserts `row`, unless its `key` is held: then the holder is answered and nothing changes. */
+  /** Inserts `row`, unless its `id` exists or its `key` is held: then the holder is answered and nothing changes. */
   claim(row: Row, options: ClaimOptions): Awaitable<Claim>
-  /** Writes `row` as it stands and extends the lease. False when the fence is no longer the holder's. */
-  renew(row: Row, fence: number, leaseMs: number): Awaitable<boolean>
+  /** Writes `row` as it stands and extends the lease. Undefined when the fence is no longer the holder's. */
+  renew(row: Row, fence: number, leaseMs: number, look?: Look): Awaitable<Renewed | undefined>
   /** Writes `row` and ends the lease. `release` frees its key; `remove` forgets the row too. */
   settle(row: Row, fence: number, options?: SettleOptions): Awaitable<boolean>
   /** Takes a row nobody holds (its lease ran out, or it has none) that is in one of `states`. */
   takeover(id: string, states: readonly MessageStatus[], lease: Lease): Awaitable<Held | undefined>
-  get(id: string): Awaitable<Row | undefined>
+  /** Not `get`: the stores that serve as Keyv adapters too have one already. */
+  read(id: string): Awaitable<Row | undefined>
   find(by: { readonly messageId: string } | { readonly providerMessageId: string }): Awaitable<Row | undefined>
   /** Newest first. Needs `guarantees.list`; throws `UNSUPPORTED_FEATURE` without. */
-  list(query: ListQuery): Awaitable<Page<Row>>
+  list(query: ListQuery): Awaitable<RowPage>
   /**
-   * Takes up to `count` rows to work on: queued and scheduled ones whose time has come (higher priority first, tenants in
-   * turn), and rows whose lease ran out. `next` is the number of milliseconds until another comes due.
+   * Takes up to `count` rows to work on: rows whose lease ran out, then, unless `lost` says only those, queued and
+   * scheduled ones whose time has come (higher priority first, tenants in turn).
    */
-  due(count: number, lease: Lease): Awaitable<{ readonly held: readonly Held[]; readonly next?: number }>
+  due(count: number, lease: Lease, options?: { readonly lost?: boolean }): Awaitable<Due>
   readonly suppress: {
     add(entries: readonly StoredSuppression[]): Awaitable<void>
     /** One answer per key, in order: the first entry that covers it in one of `scopes`. Expired entries do not count. */
@@ -47,6 +49,8 @@ export interface MailStore {
     take(key: string, windows: readonly Window[], cost: number): Awaitable<Take>
     /** Gives back what `take` took at `at`. A window that moved on is left alone. */
     refund(key: string, windows: readonly Window[], cost: number, at: number): Awaitable<void>
+    /** How much of each window is used now, in order. Takes nothing. */
+    usage(key: string, windows: readonly Window[]): Awaitable<readonly number[]>
   }
   readonly counters: {
     add(key: string, amount: number): Awaitable<void>
@@ -73,22 +77,59 @@ export interface Lease {
   readonly ms: number
 }
 
+/**
+ * A look at suppressions, in the same step as the write it comes with. It decides nothing: the writer is told what it found,
+ * one answer per key as `suppress.hasMany` gives them, for the row's tenant.
+ */
+export interface Look {
+  readonly keys: readonly string[]
+  readonly scopes: readonly string[]
+}
+
+/** How long what is written for good is kept, in milliseconds. A row that can still change is kept until it cannot. */
+export interface Retention {
+  /** From its last settling. Default 30 days. */
+  readonly records?: number
+  /** Content (`work`) of settled and unknown rows, from then. Default 72 hours. */
+  readonly content?: number
+}
+
 export interface ClaimOptions {
-  /** Who works on it and for how long. Absent: nobody yet, the row waits for `due`. */
+  /** Who works on it and for how long. Absent: nobody, and a queued or scheduled row waits for `due`. */
   readonly lease?: Lease
-  /** Milliseconds the key is held from now, and as long as the row is unsettled or unknown. */
+  /** Milliseconds the key is held from now, and as long as the row is unsettled or unknown. Default 24 hours. */
   readonly keyTtl?: number
+  readonly look?: Look
+  readonly retention?: Retention
 }
 
 export interface SettleOptions {
   readonly release?: boolean
   readonly remove?: boolean
+  /** For a queued row: milliseconds from now until it is due. Default: at once. */
+  readonly delay?: number
+  readonly retention?: Retention
 }
 
 export type Claim =
-  | { readonly state: 'claimed'; readonly fence: number }
+  /** `found` is empty without a `look`. */
+  | { readonly state: 'claimed'; readonly fence: number; readonly found: Found }
   /** `leased` tells whether somebody is working on it. */
   | { readonly state: 'held'; readonly row: Row; readonly leased: boolean }
+
+export interface Renewed {
+  readonly found: Found
+}
+
+export type Found = readonly (StoredSuppression | undefined)[]
+
+export interface Due {
+  readonly held: readonly Held[]
+  /** Milliseconds until another comes due: 0 when more are due now, absent when none waits. */
+  readonly next?: number
+  /** Ids of rows that could not be read. They were set aside, and `due` will not name them again. */
+  readonly unreadable?: readonly string[]
+}
 
 export interface Held {
   readonly row: Row
@@ -122,6 +163,7 @@ export interface Row {
   /** Milliseconds since 1970, like every moment in a row. */
   readonly createdAt: number
   readonly sentAt?: number
+  /** When a scheduled row is due; for a queued one what was expected when it was written. */
   readonly dueAt?: number
   readonly notAfter?: number
   /** How often the queue has taken it. */
@@ -175,13 +217,14 @@ export interface Window {
 }
 
 export type Take =
-  | { readonly ok: true; readonly at: number }
+  /** `used`: what each window holds now, this cost included, in order. */
+  | { readonly ok: true; readonly at: number; readonly used: readonly number[] }
   /** `retryAfter`: milliseconds until it fits; Infinity when it never does. */
   | { readonly ok: false; readonly window: Window; readonly retryAfter: number }
 
 export interface ListQuery extends PageRequest {
   readonly tenant?: string
-  /** One index; absent means time alone. */
+  /** One index; absent means time alone. `recipient` is a mailbox key. */
   readonly index?: { readonly status: MessageStatus } | { readonly recipient: string } | { readonly tag: string }
   /** Milliseconds since 1970: created at or after, and before. */
   readonly since?: number
@@ -201,6 +244,11 @@ export interface Page<T> {
   readonly cursor?: string
 }
 
+export interface RowPage extends Page<Row> {
+  /** Ids of rows that belong here and could not be read. */
+  readonly unreadable?: readonly string[]
+}
+
 /** Those that no longer change by themselves. `unknown` is held, not settled: only evidence or an operator ends it. */
 export const settledStatuses: ReadonlySet<MessageStatus> = new Set([
   'sent',
@@ -212,3 +260,5 @@ export const settledStatuses: ReadonlySet<MessageStatus> = new Set([
   'cancelled',
   'expired',
 ])
+
+export const defaultRetention = { records: 30 * 86_400_000, content: 3 * 86_400_000 } as const

@@ -73,9 +73,13 @@ export class SlidingWindow {
     this.#total -= returned
   }
 
-  idle(now: number): boolean {
+  used(now: number): number {
     this.#advance(now)
-    return this.#total === 0
+    return this.#total
+  }
+
+  idle(now: number): boolean {
+    return this.used(now) === 0
   }
 
   /** The fewest whole milliseconds after which `bucket` no longer counts. */
@@ -132,7 +136,11 @@ export class WindowSet {
     }
     if (refused) return refused
     for (const window of this.#byLength.values()) window.add(cost, now)
-    return { ok: true, at: now }
+    return { ok: true, at: now, used: this.usage(windows, now) }
+  }
+
+  usage(windows: readonly Window[], now: number): number[] {
+    return windows.map(({ per }) => this.#byLength.get(per)?.used(now) ?? 0)
   }
 
   /** Only from the windows the take named: others may not have been counting yet. */
@@ -175,6 +183,10 @@ export class Windows {
 
   refund(key: string, windows: readonly Window[], cost: number, at: number, now: number): void {
     this.#byKey.get(key)?.refund(windows, cost, at, now)
+  }
+
+  usage(key: string, windows: readonly Window[], now: number): number[] {
+    return this.#byKey.get(key)?.usage(windows, now) ?? windows.map(() => 0)
   }
 
   clear(): void {

@@ -1,7 +1,7 @@
 import type { Awaitable } from '../stores/store.ts'
 import type { StoreHarness, Suite } from './stores/case.ts'
-import { claims, fences, keys } from './stores/claim-cases.ts'
-import { due, rows } from './stores/due-cases.ts'
+import { claims, fences, keys, looks } from './stores/claim-cases.ts'
+import { due, retention, rows } from './stores/due-cases.ts'
 import { limits, small } from './stores/limit-cases.ts'
 import { lists } from './stores/list-cases.ts'
 import { suppressions } from './stores/suppression-cases.ts'
@@ -25,7 +25,7 @@ export interface TestFunctions {
  * @example
  * describeStore('my store', () => {
  *   const clock = fakeClock()
- *   return { store: myStore({ clock }), now: clock.now, advance: clock.advance }
+ *   return { store: myStore({ clock }), now: clock.now, advance: clock.advance, step: clock.step }
  * }, { describe, it })
  */
 export function describeStore(name: string, make: () => Awaitable<StoreHarness>, runner: TestFunctions): void {
@@ -34,8 +34,10 @@ export function describeStore(name: string, make: () => Awaitable<StoreHarness>,
     claims,
     fences,
     keys,
+    looks,
     due,
     rows,
+    retention,
     suppressions,
     limits: limits(seed),
     'events and counters': small,

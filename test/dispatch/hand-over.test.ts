@@ -143,13 +143,13 @@ test('D1: the attempt is on record before the provider is called, and its end af
   const store = memory()
   const a = scripted('a')
   a.will(async ({ id }) => {
-    const row = await store.get(id)
+    const row = await store.read(id)
     assert.equal(row?.attempts.length, 1)
     assert.equal(row?.attempts[0]?.outcome, undefined)
     return {}
   })
   const receipt = await setUp(a, { store }).mailer.send(message)
-  assert.equal((await store.get(receipt.id))?.attempts[0]?.outcome, 'sent')
+  assert.equal((await store.read(receipt.id))?.attempts[0]?.outcome, 'sent')
 })
 
 test('nothing leaves when the time ran out, the signal aborted or notAfter passed while the attempt was written', async () => {

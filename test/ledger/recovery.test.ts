@@ -58,7 +58,7 @@ test('D1: an attempt without an outcome becomes unknown when its lease has run o
     ['unknown', 'unknown'],
   )
   assert.equal(b.calls.length, 0)
-  assert.equal((await store.get(error.id!))?.status, 'unknown')
+  assert.equal((await store.read(error.id!))?.status, 'unknown')
 })
 
 test('P2: a process that dies between two attempts leaves those it mailed as mailed, and their key taken', async () => {

@@ -161,7 +161,7 @@ test('P1: whichever call of the store fails once, a queued message that was acce
     )
     await clock.advance(600_000)
     if (accepted) {
-      const record = await store.get((end as Receipt).id)
+      const record = await store.read((end as Receipt).id)
       assert.match(record?.status ?? 'lost', /^(sent|unknown)$/, `call ${n}: ${struck}`)
       assert.equal(a.calls.length + b.calls.length, 1, `call ${n}: ${struck}`)
     } else assert.equal(a.calls.length + b.calls.length, 0)

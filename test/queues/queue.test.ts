@@ -114,7 +114,7 @@ test('O7: the long schedule: later runs until it works, and a dead letter with i
     at.map((moment) => moment - at[0]!).map((moment) => Math.round(moment / 60)),
     [0, 0, 1, 9],
   )
-  assert.ok((await store.get(id))?.work?.message, 'kept for a retry by hand')
+  assert.ok((await store.read(id))?.work?.message, 'kept for a retry by hand')
 })
 
 test('a lost login, a closed account or a timeout is waited for; what nothing mends ends at once', async () => {
@@ -306,10 +306,10 @@ test('a tenant blocked or gone after the accept is not mailed for; the message e
     mailer.work()
     await clock.advance(minute)
     assert.equal(a.calls.length, 0)
-    assert.equal((await store.get(id))?.status, 'failed')
+    assert.equal((await store.read(id))?.status, 'failed')
     assert.equal(await statusOf(id, 'acme'), 'failed')
     assert.deepEqual(
-      (await store.get(id))?.recipients.map(({ status }) => status),
+      (await store.read(id))?.recipients.map(({ status }) => status),
       ['failed'],
     )
     config = { from: 'hello@acme.example', route: 'a' }

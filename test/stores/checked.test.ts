@@ -16,7 +16,7 @@ const calls: Record<string, (store: MailStore) => unknown> = {
   renew: (store) => store.renew(rowOf(), 1, 1),
   settle: (store) => store.settle(rowOf(), 1),
   takeover: (store) => store.takeover('id', ['sent'], { owner: 'o', ms: 1 }),
-  get: (store) => store.get('id'),
+  read: (store) => store.read('id'),
   find: (store) => store.find({ messageId: 'id' }),
   list: (store) => store.list({}),
   due: (store) => store.due(1, { owner: 'o', ms: 1 }),
@@ -152,7 +152,7 @@ describe('S1: the checked wrapper', () => {
       fakeClock(),
     )
     assert.throws(
-      () => store.get('id'),
+      () => store.read('id'),
       (thrown) => thrown === error,
     )
   })
@@ -165,6 +165,8 @@ describe('S1: the checked wrapper', () => {
           fakeClock(),
         )
         for (const verb of ['claim', 'renew', 'settle', 'suppress.hasMany', 'limits.take', 'once']) {
+          // A renewal that answers nothing says that the fence is another's.
+          if (verb === 'renew' && nothing === undefined) continue
           await assert.rejects(
             async () => calls[verb]!(store),
             (error) => assertUnavailable(error, verb),
@@ -179,6 +181,6 @@ describe('S1: the checked wrapper', () => {
       storeThat(() => Promise.reject(Object.assign(new Error(canary), { code: 'ECONNREFUSED' }))),
       fakeClock(),
     )
-    await assert.rejects(async () => store.get('id'), /ECONNREFUSED/)
+    await assert.rejects(async () => store.read('id'), /ECONNREFUSED/)
   })
 })

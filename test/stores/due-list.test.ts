@@ -1,9 +1,10 @@
 import assert from 'node:assert/strict'
 import { describe, test } from 'node:test'
 import fc from 'fast-check'
-import { DueList } from '../../src/stores/due-list.ts'
+import { DueList, type Moment } from '../../src/stores/due-list.ts'
 import { Heap } from '../../src/stores/heap.ts'
 
+const both = (now: number) => ({ wall: now, elapsed: now })
 const seed = Number(process.env.SEED) || Date.now() % 1_000_000
 
 describe('Heap', () => {
@@ -60,6 +61,7 @@ describe('DueList', () => {
       tenant: fc.constantFrom('a', 'b', 'c'),
       priority: fc.integer({ min: -1, max: 1 }),
       wait: fc.integer({ min: 0, max: 30 }),
+      clock: fc.constantFrom('wall', 'elapsed'),
     }),
     fc.record({ do: fc.constant('remove' as const), id: fc.integer({ min: 0, max: 12 }) }),
     fc.record({
@@ -78,7 +80,7 @@ describe('DueList', () => {
         for (const [order, step] of ops.entries()) {
           if (step.do === 'put') {
             const id = String(step.id)
-            list.put(id, step.tenant, step.priority, now + step.wait)
+            list.put({ id, tenant: step.tenant, priority: step.priority }, { [step.clock]: now + step.wait } as Moment)
             model.set(id, { id, tenant: step.tenant, priority: step.priority, dueAt: now + step.wait, order })
           } else if (step.do === 'remove') {
             list.remove(String(step.id))
@@ -86,7 +88,7 @@ describe('DueList', () => {
           } else {
             now += step.pass
             const ripe = [...model.values()].filter(({ dueAt }) => dueAt <= now)
-            const taken = list.take(step.count, now).map(({ id }) => model.get(id)!)
+            const taken = list.take(step.count, both(now)).map(({ id }) => model.get(id)!)
             assert.equal(taken.length, Math.min(step.count, ripe.length))
             for (const tenant of ['a', 'b', 'c']) {
               const best = ripe
@@ -102,21 +104,32 @@ describe('DueList', () => {
           }
           assert.equal(list.size, model.size)
           const next = model.size === 0 ? undefined : Math.min(...[...model.values()].map(({ dueAt }) => dueAt))
-          assert.equal(Math.max(list.nextDue() ?? -1, now), Math.max(next ?? -1, now))
-          assert.equal(list.nextDue() === undefined, next === undefined)
+          assert.equal(list.next(both(now)), next === undefined ? undefined : Math.max(0, next - now))
         }
       }),
       { seed, numRuns: 300 },
     )
   })
 
+  test('a step of the wall clock moves only what waits for it', () => {
+    const list = new DueList()
+    list.put({ id: 'scheduled', priority: 0 }, { wall: 1_000 })
+    list.put({ id: 'again', priority: 0 }, { elapsed: 1_000 })
+    assert.equal(list.next({ wall: -5_000, elapsed: 400 }), 600)
+    assert.deepEqual(
+      list.take(2, { wall: -5_000, elapsed: 1_000 }).map(({ id }) => id),
+      ['again'],
+    )
+    assert.equal(list.next({ wall: -5_000, elapsed: 1_000 }), 6_000)
+  })
+
   test('what failed after it was taken comes back in its old place', () => {
     const list = new DueList()
-    for (const id of ['a', 'b', 'c']) list.put(id, undefined, 0, 0)
-    const [first] = list.take(1, 0)
+    for (const id of ['a', 'b', 'c']) list.put({ id, priority: 0 }, { elapsed: 0 })
+    const [first] = list.take(1, both(0))
     list.restore(first!)
     assert.deepEqual(
-      list.take(3, 0).map(({ id }) => id),
+      list.take(3, both(0)).map(({ id }) => id),
       ['a', 'b', 'c'],
     )
   })
@@ -124,12 +137,12 @@ describe('DueList', () => {
   test('P10: rows put off again and again leave nothing behind', () => {
     const list = new DueList()
     for (let i = 0; i < 50_000; i++) {
-      list.put(String(i % 100), undefined, 0, 1e12 + i)
+      list.put({ id: String(i % 100), priority: 0 }, { elapsed: 1e12 + i })
       if (i % 3 === 0) list.remove(String(i % 100))
     }
     assert.ok(list.size <= 100)
     assert.ok(list.held <= 1_200, `${list.held} places for ${list.size} rows`)
     const { size } = list
-    assert.equal(list.take(1_000, 2e12).length, size)
+    assert.equal(list.take(1_000, both(2e12)).length, size)
   })
 })

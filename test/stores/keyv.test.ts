@@ -83,7 +83,7 @@ const suppression = { key: 'ada@example.com', scope: 'all', reason: 'manual', cr
 const verbs: Record<string, (store: MailStore) => unknown> = {
   claim: (store) => store.claim(rowOf({ key: 'k' }), { lease }),
   takeover: (store) => store.takeover('msg_a', ['sent'], lease),
-  get: (store) => store.get('msg_a'),
+  read: (store) => store.read('msg_a'),
   'find by Message-ID': (store) => store.find({ messageId: '<msg_a@acme.example>' }),
   'find by provider id': (store) => store.find({ providerMessageId: 'p' }),
   'suppress.add': (store) => store.suppress.add([suppression]),
@@ -91,6 +91,7 @@ const verbs: Record<string, (store: MailStore) => unknown> = {
   'suppress.get': (store) => store.suppress.get(undefined, 'ada@example.com'),
   'suppress.remove': (store) => store.suppress.remove(undefined, 'ada@example.com'),
   'limits.take': (store) => store.limits.take('k', [{ limit: 1, per: 1_000 }], 1),
+  'limits.usage': (store) => store.limits.usage('k', [{ limit: 1, per: 1_000 }]),
   'limits.refund': (store) => store.limits.refund('k', [{ limit: 1, per: 1_000 }], 1, 0),
   'counters.add': (store) => store.counters.add('k', 1),
   'counters.read': (store) => store.counters.read(['k']),
@@ -102,7 +103,7 @@ for (const [name, keyv] of Object.entries(versions)) {
     name,
     () => {
       const clock = fakeClock()
-      return { store: keyvStore(keyv(), { clock }), now: clock.now, advance: clock.advance }
+      return { store: keyvStore(keyv(), { clock }), now: clock.now, advance: clock.advance, step: clock.step }
     },
     { describe, it },
   )
@@ -143,7 +144,7 @@ for (const [name, keyv] of Object.entries(versions)) {
       const after = restarted(map, clock)
       assert.partialDeepStrictEqual(await after.claim(rowOf({ key: 'k' }), { lease }), { state: 'held', leased: true })
       assert.equal(await after.takeover(row.id, ['dispatching'], lease), undefined)
-      assert.equal(await after.renew(row, fence, lease.ms), false)
+      assert.equal(await after.renew(row, fence, lease.ms), undefined)
       await clock.advance(lease.ms)
       assert.ok(await after.takeover(row.id, ['dispatching'], lease))
     })
@@ -354,7 +355,7 @@ for (const [name, keyv] of Object.entries(versions)) {
       const row = rowOf({ work })
       await claimed(store, row)
       content[0] = 9
-      assert.deepEqual((await store.get(row.id))?.work?.message.attachments[0]?.content, new Uint8Array([1, 2, 3]))
+      assert.deepEqual((await store.read(row.id))?.work?.message.attachments[0]?.content, new Uint8Array([1, 2, 3]))
     })
 
     it('P7: two stores over one adapter in one process see each other’s claims and leases', async () => {
@@ -453,7 +454,7 @@ describe('keyvStore refuses what would lose mail in silence', () => {
   })
 
   it('options that are no positive numbers', () => {
-    for (const name of ['retention', 'maxQueued']) {
+    for (const name of ['maxQueued']) {
       for (const value of [0, -1, Number.NaN, '1']) {
         assert.throws(() => keyvStore(new Keyv(), { [name]: value }), code('CONFIGURATION_ERROR'))
       }

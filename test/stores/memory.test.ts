@@ -11,7 +11,7 @@ describeStore(
   'memory',
   () => {
     const clock = fakeClock()
-    return { store: memory({ clock }), now: clock.now, advance: clock.advance }
+    return { store: memory({ clock }), now: clock.now, advance: clock.advance, step: clock.step }
   },
   { describe, it },
 )
@@ -25,19 +25,19 @@ function open(options: Omit<MemoryStoreOptions, 'clock'> = {}) {
 }
 
 /** The memory store answers at once; the port only allows promises. */
-interface SyncStore extends Omit<MailStore, 'claim' | 'get' | 'list' | 'takeover' | 'due'> {
+interface SyncStore extends Omit<MailStore, 'claim' | 'read' | 'list' | 'takeover' | 'due'> {
   claim(...args: Parameters<MailStore['claim']>): Claim
-  get(id: string): Row | undefined
+  read(id: string): Row | undefined
   list(...args: Parameters<MailStore['list']>): Page<Row>
   takeover(...args: Parameters<MailStore['takeover']>): Held | undefined
   due(...args: Parameters<MailStore['due']>): { held: readonly Held[]; next?: number }
 }
 
-function put(store: SyncStore, change: Partial<Row> = {}, keyTtl = day): Row {
+function put(store: SyncStore, change: Partial<Row> = {}, keyTtl = day, records = 30 * day): Row {
   const row = rowOf(change)
   const claim = store.claim({ ...row, status: 'dispatching' }, { lease, keyTtl })
   assert.ok(claim.state === 'claimed')
-  store.settle(row, claim.fence)
+  store.settle(row, claim.fence, { retention: { records } })
   return row
 }
 
@@ -61,9 +61,9 @@ describe('P10: memory is bounded', () => {
     const unknown = put(store, { status: 'unknown' })
     const settled = Array.from({ length: 8 }, () => put(store, { status: 'sent' }))
     const more = [put(store, { status: 'sent' }), put(store, { status: 'failed' })]
-    assert.equal(store.get(settled[0]!.id), undefined)
-    assert.equal(store.get(settled[1]!.id), undefined)
-    for (const { id } of [keyed, unknown, ...settled.slice(2), ...more]) assert.ok(store.get(id))
+    assert.equal(store.read(settled[0]!.id), undefined)
+    assert.equal(store.read(settled[1]!.id), undefined)
+    for (const { id } of [keyed, unknown, ...settled.slice(2), ...more]) assert.ok(store.read(id))
     assert.equal(store.list({ limit: 1_000 }).items.length, 10)
   })
 
@@ -77,10 +77,10 @@ describe('P10: memory is bounded', () => {
     const dispatching = rowOf()
     assert.equal(store.claim(dispatching, { lease }).state, 'claimed')
     assert.throws(() => store.claim(rowOf(), { lease }), code('STORE_UNAVAILABLE'))
-    for (const { id } of [...rows, dispatching]) assert.ok(store.get(id))
+    for (const { id } of [...rows, dispatching]) assert.ok(store.read(id))
     await clock.advance(day)
     assert.equal(store.claim(rowOf(), { lease }).state, 'claimed', 'the key of the sent row has ended')
-    assert.equal(store.get(rows[2]!.id), undefined)
+    assert.equal(store.read(rows[2]!.id), undefined)
   })
 
   it('a released key makes its row evictable', () => {
@@ -98,7 +98,7 @@ describe('P10: memory is bounded', () => {
     put(store, { status: 'sent' })
     assert.ok(store.takeover(row.id, ['failed'], lease))
     put(store, { status: 'sent' })
-    assert.ok(store.get(row.id))
+    assert.ok(store.read(row.id))
   })
 
   it('neither is one whose key ends meanwhile', async () => {
@@ -109,7 +109,7 @@ describe('P10: memory is bounded', () => {
     await clock.advance(1_000)
     put(store, { status: 'sent' })
     put(store, { status: 'sent' })
-    assert.ok(store.get(row.id))
+    assert.ok(store.read(row.id))
   })
 
   it('a full store finds every row whose key has ended, also behind keys that last', async () => {
@@ -123,32 +123,30 @@ describe('P10: memory is bounded', () => {
   })
 
   it('rows whose key has ended end after the retention too, without any need of room', async () => {
-    const { store, clock } = open({ retention: day })
-    const rows = Array.from({ length: 20 }, (_, i) =>
-      put(store, { status: 'sent', key: `k${i}`, createdAt: clock.now() }, 1_000),
-    )
+    const { store, clock } = open()
+    const rows = Array.from({ length: 20 }, (_, i) => put(store, { status: 'sent', key: `k${i}` }, 1_000, day))
     await clock.advance(2 * day)
-    for (let i = 0; i < 20; i++) put(store, { status: 'sent', createdAt: clock.now() })
+    for (let i = 0; i < 20; i++) put(store, { status: 'sent' }, day, day)
     await clock.advance(2 * day)
-    put(store, { status: 'sent', createdAt: clock.now() })
+    put(store, { status: 'sent' })
     assert.deepEqual(
-      rows.filter(({ id }) => store.get(id)),
+      rows.filter(({ id }) => store.read(id)),
       [],
     )
   })
 
   it('settled rows end after the retention', async () => {
-    const { store, clock } = open({ retention: 10 * day })
-    const old = put(store, { status: 'sent', createdAt: clock.now() })
-    const held = put(store, { status: 'unknown', createdAt: clock.now() })
+    const { store, clock } = open()
+    const old = put(store, { status: 'sent' }, day, 10 * day)
+    const held = put(store, { status: 'unknown' }, day, 10 * day)
     await clock.advance(9 * day)
-    put(store, { status: 'sent', createdAt: clock.now() })
-    assert.ok(store.get(old.id))
+    put(store, { status: 'sent' })
+    assert.ok(store.read(old.id))
     await clock.advance(day + 60_000)
-    const fresh = put(store, { status: 'sent', createdAt: clock.now() })
-    assert.equal(store.get(old.id), undefined)
-    assert.ok(store.get(held.id))
-    assert.ok(store.get(fresh.id))
+    const fresh = put(store, { status: 'sent' })
+    assert.equal(store.read(old.id), undefined)
+    assert.ok(store.read(held.id))
+    assert.ok(store.read(fresh.id))
   })
 
   it('over maxContentBytes an accept is QUEUE_FULL, also when the key was claimed before', () => {
@@ -161,7 +159,7 @@ describe('P10: memory is bounded', () => {
     assert.ok(claim.state === 'claimed')
     const accepted = { ...keyed, ...queue, accepted: true, work: work(6_000) }
     assert.throws(() => store.settle(accepted, claim.fence), code('QUEUE_FULL'))
-    assert.deepEqual(store.get(keyed.id), keyed, 'nothing changed')
+    assert.deepEqual(store.read(keyed.id), keyed, 'nothing changed')
     assert.equal(store.settle(keyed, claim.fence, { remove: true }), true)
     assert.equal(store.claim(rowOf({ ...queue, work: work(3_000) }), {}).state, 'claimed')
   })
@@ -171,7 +169,7 @@ describe('P10: memory is bounded', () => {
     const row = rowOf({ status: 'queued', kind: 'queue', work: work(5_900) })
     store.claim(row, {})
     const [held] = store.due(1, lease).held
-    assert.equal(store.renew({ ...row, status: 'dispatching' }, held!.fence, lease.ms), true)
+    assert.ok(store.renew({ ...row, status: 'dispatching' }, held!.fence, lease.ms))
     assert.equal(store.settle(row, held!.fence), true)
     assert.equal(store.claim(rowOf(), { lease }).state, 'claimed', 'a row without content takes none')
   })
@@ -193,7 +191,7 @@ describe('P10: memory is bounded', () => {
       () => store.claim(rowOf({ status: 'queued', kind: 'queue', work: work(5_000) }), {}),
       code('QUEUE_FULL'),
     )
-    assert.ok(store.get(row.id)?.work)
+    assert.ok(store.read(row.id)?.work)
   })
 
   it('content that is done with makes room for what is queued, oldest first; the row stays', () => {
@@ -201,9 +199,9 @@ describe('P10: memory is bounded', () => {
     const first = put(store, { status: 'sandboxed', work: work(4_000) })
     const second = put(store, { status: 'failed', kind: 'queue', work: work(4_000) })
     store.claim(rowOf({ status: 'queued', kind: 'queue', work: work(4_000) }), {})
-    assert.equal(store.get(first.id)?.work, undefined)
-    assert.equal(store.get(first.id)?.status, 'sandboxed')
-    assert.ok(store.get(second.id)?.work)
+    assert.equal(store.read(first.id)?.work, undefined)
+    assert.equal(store.read(first.id)?.status, 'sandboxed')
+    assert.ok(store.read(second.id)?.work)
   })
 
   it('settled and unknown rows keep their content for 72 hours', async () => {
@@ -212,11 +210,11 @@ describe('P10: memory is bounded', () => {
     const queued = put(store, { status: 'queued', kind: 'queue', work: work(10) })
     await clock.advance(3 * day - 1)
     put(store, { status: 'sent' })
-    assert.ok(rows.every(({ id }) => store.get(id)?.work))
+    assert.ok(rows.every(({ id }) => store.read(id)?.work))
     await clock.advance(1)
     put(store, { status: 'sent' })
-    assert.ok(rows.every(({ id }) => store.get(id) && store.get(id)?.work === undefined))
-    assert.ok(store.get(queued.id)?.work)
+    assert.ok(rows.every(({ id }) => store.read(id) && store.read(id)?.work === undefined))
+    assert.ok(store.read(queued.id)?.work)
   })
 
   it('maxSuppressions counts entries, not calls; those that expired make room', async () => {
@@ -269,7 +267,7 @@ describe('the wall clock may step', () => {
 
 describe('memory()', () => {
   it('takes positive limits only', () => {
-    for (const name of ['maxRows', 'maxContentBytes', 'maxSuppressions', 'retention']) {
+    for (const name of ['maxRows', 'maxContentBytes', 'maxSuppressions']) {
       for (const value of [0, -1, Number.NaN, '5', null]) {
         assert.throws(() => memory({ [name]: value }), code('CONFIGURATION_ERROR'))
       }

@@ -61,8 +61,8 @@ test('a settled row survives packing field for field, with its place', () => {
   const seed = Number(process.env.SEED ?? Date.now() % 2 ** 31)
   console.log(`seed ${seed}`)
   fc.assert(
-    fc.property(rows, fc.nat(), (row, place) => {
-      assert.deepEqual(unpackRow(packRow(row, place)), { row, place })
+    fc.property(rows, fc.nat(), fc.nat(), (row, place, keptUntil) => {
+      assert.deepEqual(unpackRow(packRow(row, { place, keptUntil })), { row, place, keptUntil })
     }),
     { seed, numRuns: 1_000 },
   )

@@ -7,6 +7,8 @@ export interface StoreHarness {
   now(): number
   /** Lets `ms` milliseconds pass for the store: on a fake clock, or by waiting. */
   advance(ms: number): Awaitable<void>
+  /** Sets the wall clock of the store forth or back by `ms` and nothing else. Absent where no test can. */
+  step?(ms: number): void
 }
 
 export type Test = (harness: StoreHarness) => Promise<void>

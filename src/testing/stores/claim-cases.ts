@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict'
 import { day, lease, type Suite, second } from './case.ts'
-import { claimed, rowOf } from './samples.ts'
+import { claimed, rowOf, suppression } from './samples.ts'
 
 export const claims: Suite = {
   'P7 D4: of a thousand claims of one key at once exactly one wins': async ({ store }) => {
@@ -26,7 +26,7 @@ export const claims: Suite = {
     await store.claim(row, { lease })
     const again = await store.claim({ ...row, subject: 'Another' }, { lease })
     assert.ok(again.state === 'held' && again.row.subject === row.subject)
-    assert.equal((await store.get(row.id))?.subject, row.subject)
+    assert.equal((await store.read(row.id))?.subject, row.subject)
   },
 
   'a held row says whether somebody works on it': async ({ store, advance }) => {
@@ -45,11 +45,11 @@ export const fences: Suite = {
     const second = await store.takeover(row.id, ['dispatching'], lease)
     assert.ok(second && second.fence !== first)
     const late = { ...row, status: 'sent', subject: 'late' } as const
-    assert.equal(await store.renew(late, first, lease.ms), false)
+    assert.equal(await store.renew(late, first, lease.ms), undefined)
     assert.equal(await store.settle(late, first), false)
     assert.equal(await store.settle(late, first, { release: true }), false)
     assert.equal(await store.settle(late, first, { remove: true }), false)
-    assert.deepEqual(await store.get(row.id), row)
+    assert.deepEqual(await store.read(row.id), row)
     assert.equal((await store.claim(rowOf({ key: 'k' }), {})).state, 'held')
     assert.equal(await store.settle({ ...row, status: 'sent' }, second.fence), true)
   },
@@ -60,8 +60,8 @@ export const fences: Suite = {
       const fence = await claimed(store, row)
       assert.equal(await store.settle({ ...row, status }, fence), true)
       assert.equal(await store.settle({ ...row, status: 'failed' }, fence), false)
-      assert.equal(await store.renew({ ...row, status: 'failed' }, fence, lease.ms), false)
-      assert.equal((await store.get(row.id))?.status, status)
+      assert.equal(await store.renew({ ...row, status: 'failed' }, fence, lease.ms), undefined)
+      assert.equal((await store.read(row.id))?.status, status)
     }
   },
 
@@ -78,7 +78,7 @@ export const fences: Suite = {
     const fence = await claimed(store, row)
     await advance(lease.ms - 1)
     assert.equal(await store.takeover(row.id, ['dispatching'], lease), undefined)
-    assert.equal(await store.renew(row, fence, lease.ms), true)
+    assert.deepEqual(await store.renew(row, fence, lease.ms), { found: [] })
     await advance(lease.ms - 1)
     assert.equal(await store.takeover(row.id, ['dispatching'], lease), undefined, 'renewing extends it')
     await advance(1)
@@ -151,7 +151,7 @@ export const keys: Suite = {
   'K4: release frees the key and keeps the row': async ({ store }) => {
     const row = rowOf({ key: 'k' })
     await store.settle({ ...row, status: 'failed' }, await claimed(store, row), { release: true })
-    assert.equal((await store.get(row.id))?.status, 'failed')
+    assert.equal((await store.read(row.id))?.status, 'failed')
     assert.equal((await store.claim(rowOf({ key: 'k' }), { lease })).state, 'claimed')
   },
 
@@ -169,8 +169,38 @@ export const keys: Suite = {
   'K4: remove forgets the row and frees its key': async ({ store }) => {
     const row = rowOf({ key: 'k' })
     assert.equal(await store.settle(row, await claimed(store, row), { remove: true }), true)
-    assert.equal(await store.get(row.id), undefined)
+    assert.equal(await store.read(row.id), undefined)
     assert.equal(await store.find({ messageId: row.messageId }), undefined)
     assert.equal((await store.claim(rowOf({ key: 'k' }), { lease })).state, 'claimed')
+  },
+}
+
+export const looks: Suite = {
+  'P3: a claim and a renewal tell who is suppressed, in the order asked, and decide nothing': async ({ store }) => {
+    const look = { keys: ['b@x.example', 'ada@example.com', 'c@x.example'], scopes: ['all', 'topic:news'] }
+    await store.suppress.add([
+      suppression({ tenant: 't' }),
+      suppression({ tenant: 't', key: 'c@x.example', scope: 'topic:news', reason: 'unsubscribe' }),
+      suppression({ tenant: 't', key: 'b@x.example', scope: 'topic:other' }),
+      suppression({ key: 'b@x.example' }),
+    ])
+    const row = rowOf({ tenant: 't' })
+    const claim = await store.claim(row, { lease, look })
+    assert.ok(claim.state === 'claimed')
+    const reasons = (found: readonly ({ reason: string } | undefined)[]) => found.map((entry) => entry?.reason)
+    assert.deepEqual(reasons(claim.found), [undefined, 'manual', 'unsubscribe'])
+    await store.suppress.remove('t', 'ada@example.com')
+    const renewed = await store.renew({ ...row, subject: 'New' }, claim.fence, lease.ms, look)
+    assert.deepEqual(reasons(renewed!.found), [undefined, undefined, 'unsubscribe'])
+    assert.equal((await store.read(row.id))?.subject, 'New', 'the row is written whoever is suppressed')
+  },
+
+  'without a look nothing is found': async ({ store }) => {
+    await store.suppress.add([suppression()])
+    const row = rowOf()
+    const claim = await store.claim(row, { lease })
+    assert.ok(claim.state === 'claimed')
+    assert.deepEqual(claim.found, [])
+    assert.deepEqual(await store.renew(row, claim.fence, lease.ms), { found: [] })
   },
 }

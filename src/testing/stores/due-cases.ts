@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict'
 import type { Row } from '../../stores/store.ts'
 import { day, lease, type Suite, second } from './case.ts'
-import { claimed, dueIds, message, rowOf } from './samples.ts'
+import { claimed, dueIds, rowOf, work } from './samples.ts'
 
 export const due: Suite = {
   'higher priority leaves first, and equals in the order they came': async ({ store, now }) => {
@@ -57,7 +57,7 @@ export const due: Suite = {
     await store.claim(row, {})
     const [first] = (await store.due(1, lease)).held
     const started = { ...row, status: 'dispatching' } as const
-    assert.equal(await store.renew(started, first!.fence, lease.ms), true)
+    assert.ok(await store.renew(started, first!.fence, lease.ms))
     await advance(lease.ms - 1)
     assert.deepEqual(await dueIds(store, 10), [])
     await advance(2 * second)
@@ -98,6 +98,100 @@ export const due: Suite = {
     assert.equal(next, 0)
     assert.equal((await store.due(3, lease)).held.length, 2)
   },
+
+  'a queued row is due at once, or after its delay on the clock that never steps; a scheduled one by the wall clock':
+    async ({ store, now, advance, step }) => {
+      if (!step) return
+      const later = rowOf({ kind: 'queue', dueAt: now() + 10 * second })
+      const fence = await claimed(store, later)
+      await store.settle({ ...later, status: 'queued' }, fence, { delay: 10 * second })
+      const scheduled = rowOf({ status: 'scheduled', kind: 'queue', dueAt: now() + 10 * second })
+      await store.claim(scheduled, {})
+      step(-day)
+      const fresh = rowOf({ status: 'queued', kind: 'queue' })
+      await store.claim(fresh, {})
+      assert.deepEqual(await dueIds(store, 10), [fresh.id])
+      await advance(10 * second)
+      assert.deepEqual(await dueIds(store, 10), [later.id])
+      step(day)
+      assert.deepEqual(await dueIds(store, 10), [scheduled.id])
+    },
+
+  'a step of the wall clock ends no lease, no key and no window': async ({ store, step }) => {
+    if (!step) return
+    const row = rowOf({ key: 'k' })
+    const fence = await claimed(store, row, day)
+    const windows = [{ limit: 1, per: day }]
+    assert.ok((await store.limits.take('k', windows, 1)).ok)
+    assert.ok(await store.once('event', day))
+    for (const ms of [2 * day, -4 * day]) {
+      step(ms)
+      assert.equal(await store.takeover(row.id, ['dispatching'], lease), undefined)
+      assert.equal((await store.claim(rowOf({ key: 'k' }), { lease })).state, 'held')
+      assert.equal((await store.limits.take('k', windows, 1)).ok, false)
+      assert.equal(await store.once('event', day), false)
+    }
+    assert.equal(await store.settle({ ...row, status: 'sent' }, fence), true)
+  },
+
+  'with `lost`, only rows whose lease ran out': async ({ store, advance }) => {
+    const lost = rowOf()
+    await claimed(store, lost)
+    await store.claim(rowOf({ status: 'queued', kind: 'queue' }), {})
+    await advance(lease.ms + 2 * second)
+    const { held } = await store.due(10, lease, { lost: true })
+    assert.deepEqual(
+      held.map(({ row }) => row.id),
+      [lost.id],
+    )
+    assert.equal((await store.due(10, lease)).held.length, 1)
+  },
+}
+
+export const retention: Suite = {
+  'content of a settled or unknown row ends after its time; a queued row keeps it': async ({ store, advance }) => {
+    const put = async (status: Row['status']) => {
+      const row = rowOf({ kind: 'queue', work: work() })
+      await store.settle({ ...row, status }, await claimed(store, row), { retention: { content: day } })
+      return row.id
+    }
+    const ids = [await put('failed'), await put('unknown'), await put('sandboxed')]
+    const queued = await put('queued')
+    await advance(day - 1)
+    for (const id of ids) assert.ok((await store.read(id))?.work)
+    await advance(1)
+    for (const id of ids) {
+      const row = await store.read(id)
+      assert.ok(row && row.work === undefined)
+    }
+    assert.ok((await store.read(queued))?.work)
+    const held = await store.takeover(ids[1]!, ['unknown'], lease)
+    assert.equal(held?.row.work, undefined)
+    assert.equal((await store.due(1, lease)).held[0]?.row.work?.message.subject, 'Your order')
+  },
+
+  'a settled row ends after its time; one that can still change, or holds a key, stays': async ({ store, advance }) => {
+    const put = async (status: Row['status'], key?: string) => {
+      const row = rowOf({ providerMessageId: `p${status}${key}`, ...(key === undefined ? {} : { key }) })
+      const fence = await claimed(store, row, 10 * day)
+      await store.settle({ ...row, status }, fence, { retention: { records: day } })
+      return row
+    }
+    const [sent, unknown, keyed] = [await put('sent'), await put('unknown'), await put('sent', 'k')]
+    await advance(day - second)
+    assert.ok(await store.read(sent.id))
+    // A minute of tolerance.
+    await advance(61 * second)
+    assert.equal(await store.read(sent.id), undefined)
+    assert.equal(await store.find({ messageId: sent.messageId }), undefined)
+    assert.equal(await store.find({ providerMessageId: sent.providerMessageId! }), undefined)
+    assert.equal(await store.takeover(sent.id, ['sent'], lease), undefined)
+    assert.ok(await store.read(unknown.id))
+    assert.equal((await store.claim(rowOf({ key: 'k' }), { lease })).state, 'held', 'no key ends early')
+    if (!store.guarantees.list) return
+    const { items } = await store.list({})
+    assert.deepEqual(new Set(items.map(({ id }) => id)), new Set([unknown.id, keyed.id]))
+  },
 }
 
 export const rows: Suite = {
@@ -108,17 +202,17 @@ export const rows: Suite = {
       tags: ['a', 'b'],
       subject: ':base64:not, "quoted" \u2028 ☃',
       notAfter: 5,
-      work: { message: message(), onUnknown: 'hold', timeout: 1, taken: [{ key: 'q', windows: [], at: 1 }] },
+      work: work(),
     })
     await store.settle(row, await claimed(store, { ...row, status: 'dispatching' }))
-    const read = await store.get(row.id)
+    const read = await store.read(row.id)
     assert.deepEqual(read, row)
     assert.ok(read?.work?.message.attachments[0]?.content instanceof Uint8Array)
     assert.deepEqual((await store.takeover(row.id, ['unknown'], lease))?.row, row)
   },
 
   'what is not there is undefined': async ({ store }) => {
-    assert.equal(await store.get('msg_none'), undefined)
+    assert.equal(await store.read('msg_none'), undefined)
     assert.equal(await store.find({ messageId: '<msg_none@acme.example>' }), undefined)
     assert.equal(await store.find({ messageId: 'no message id' }), undefined)
     assert.equal(await store.find({ providerMessageId: 'none' }), undefined)
@@ -127,7 +221,7 @@ export const rows: Suite = {
   'a row is found by its Message-ID and by every id a provider gave it': async ({ store }) => {
     const row = rowOf()
     const fence = await claimed(store, row)
-    assert.equal(await store.renew({ ...row, providerMessageId: 'first' }, fence, lease.ms), true)
+    assert.ok(await store.renew({ ...row, providerMessageId: 'first' }, fence, lease.ms))
     await store.settle({ ...row, status: 'sent', providerMessageId: 'second' }, fence)
     for (const by of [{ messageId: row.messageId }, { providerMessageId: 'first' }, { providerMessageId: 'second' }]) {
       assert.equal((await store.find(by))?.id, row.id)

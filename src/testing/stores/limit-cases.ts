@@ -106,6 +106,22 @@ export const limits = (seed: number): Suite => ({
     assert.equal((await store.limits.take('k', [{ limit: 5, per: day }], 1)).ok, false)
   },
 
+  'what is used is told with every take, and on its own': async ({ store, advance }) => {
+    const windows = [
+      { limit: 10, per: second },
+      { limit: 10, per: day },
+    ]
+    assert.deepEqual(await store.limits.usage('k', windows), [0, 0])
+    assert.partialDeepStrictEqual(await store.limits.take('k', windows, 4), { ok: true, used: [4, 4] })
+    await advance(2 * second)
+    const take = await store.limits.take('k', windows, 3)
+    assert.partialDeepStrictEqual(take, { ok: true, used: [3, 7] })
+    assert.equal((await store.limits.take('k', windows, 9)).ok, false)
+    assert.deepEqual(await store.limits.usage('k', windows), [3, 7])
+    if (take.ok) await store.limits.refund('k', windows, 1, take.at)
+    assert.deepEqual(await store.limits.usage('k', windows.toReversed()), [6, 2])
+  },
+
   'keys have their own windows': async ({ store }) => {
     const windows = [{ limit: 1, per: day }]
     for (const key of ['a', 'b', 'a:b', '']) assert.equal((await store.limits.take(key, windows, 1)).ok, true)

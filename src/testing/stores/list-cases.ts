@@ -42,7 +42,7 @@ export const lists: Suite = {
     const sent = await put({ status: 'sent', tags: ['x'] })
     const failed = await put({
       status: 'failed',
-      recipients: [{ address: 'b@x.example', field: 'to', status: 'failed' }],
+      recipients: [{ address: 'B@x.example', field: 'to', status: 'failed' }],
     })
     const other = await put({ status: 'sent', tenant: 't', tags: ['x'] })
     await put({ status: 'sent', accepted: false })

@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict'
 import type { Attachment, MessageSnapshot } from '../../message/message.ts'
-import type { MailStore, Row, StoredSuppression } from '../../stores/store.ts'
+import type { MailStore, QueuedWork, Row, StoredSuppression } from '../../stores/store.ts'
 import { day, lease } from './case.ts'
 
 let made = 0
@@ -52,6 +52,10 @@ export function message(change: Partial<MessageSnapshot> = {}): MessageSnapshot 
     providerOptions: { ses: { configurationSet: 'main' } },
     ...change,
   }
+}
+
+export function work(): QueuedWork {
+  return { message: message(), onUnknown: 'hold', timeout: 1, taken: [{ key: 'q', windows: [], at: 1 }] }
 }
 
 export function suppression(change: Partial<StoredSuppression> = {}): StoredSuppression {
