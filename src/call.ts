@@ -3,7 +3,7 @@ import type { Delivery, Recipient } from './delivery.ts'
 import { configurationError } from './errors.ts'
 import type { BulkGroup } from './routing/bulk.ts'
 import type { Route } from './routing/route.ts'
-import type { RowRecipient, Taken } from './stores/store.ts'
+import type { Found, RowRecipient, Taken } from './stores/store.ts'
 import type { TenantContext } from './tenants/context.ts'
 
 const call = Symbol('call')
@@ -25,6 +25,8 @@ export interface Call {
   readonly timeout: number
   /** Set for a merge: hand-overs of one group may leave together. */
   readonly bulk?: BulkGroup
+  /** What the claim of the key found out about suppressions on the way. */
+  readonly found?: Found
   /** Those accept took out of the envelope. */
   readonly suppressed: readonly RowRecipient[]
   /** What accept took from quotas. */

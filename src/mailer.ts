@@ -9,9 +9,9 @@ import { type MergeParts, merging } from './merge.ts'
 import { messagesOf } from './messages.ts'
 import { partsOf } from './parts.ts'
 import { type Plan, planOf } from './plan.ts'
+import { attemptRecord } from './policies/attempt-record.ts'
 import { carriable } from './policies/carriable.ts'
 import { idempotency } from './policies/idempotency.ts'
-import { lateSuppression } from './policies/late-suppression.ts'
 import { notAfter } from './policies/not-after.ts'
 import { openProvider } from './policies/open-provider.ts'
 import { compose } from './policies/policy.ts'
@@ -63,7 +63,7 @@ export function engineOf(settings: Settings) {
         openProvider(openTenants), // may wait for a place, so before the clock is read
         rateLimit(ledger, clock), // each try pays
         notAfter(clock), // nothing leaves late
-        lateSuppression(ledger), // nobody is mailed who objected meanwhile: the last look before the provider
+        attemptRecord({ ledger, clock, events }), // the last look at suppressions, in one step with the durable record
       ],
       handOver({ ledger, clock, events }),
     ),

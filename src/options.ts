@@ -12,7 +12,7 @@ import type { Policy } from './policies/policy.ts'
 import type { Provider } from './provider.ts'
 import type { Route, RouteFunction, RouteInput } from './routing/route.ts'
 import type { KeyvLike } from './stores/keyv.ts'
-import type { MailStore } from './stores/store.ts'
+import type { MailStore, Retention } from './stores/store.ts'
 import type { Tenants } from './tenants/registry.ts'
 
 export type Providers = Readonly<Record<string, Provider>>
@@ -56,6 +56,8 @@ export interface MailerOptions<P extends Providers = Providers> {
   readonly timeout?: number
   /** Milliseconds an idempotency key is held. Default 24 hours. */
   readonly idempotencyTtl?: number
+  /** How long settled messages and their content are kept. Default 30 days and 72 hours. */
+  readonly retention?: Retention
   /** Makes a missing text part from the html, with the package `html-to-text`. Default false. */
   readonly textFromHtml?: boolean
   /** Address forms that are refused by default. */
@@ -223,6 +225,7 @@ const mailerOptions = new Set<string>([
   'retry',
   'timeout',
   'idempotencyTtl',
+  'retention',
   'textFromHtml',
   'addresses',
   'logger',
@@ -248,6 +251,11 @@ export function checkMailerOptions(options: MailerOptions): void {
   }
   positive('timeout', options.timeout)
   positive('idempotencyTtl', options.idempotencyTtl)
+  for (const name of Object.keys(options.retention ?? {})) {
+    if (name !== 'records' && name !== 'content') throw configurationError('retention takes records and content only.')
+  }
+  positive('retention.records', options.retention?.records, false)
+  positive('retention.content', options.retention?.content, false)
   positive('openTenants', options.openTenants)
   positive('queue.concurrency', options.queue?.concurrency)
   positive('retry.rounds', options.retry?.rounds)

@@ -4,7 +4,7 @@ import { candidates } from './dispatch/candidates.ts'
 import { type Issue, MailError, type MailErrorCode } from './errors.ts'
 import { encodedSize } from './message/size.ts'
 import { compose, type Policy } from './policies/policy.ts'
-import { suppressedOf, withoutSuppressed } from './policies/suppression.ts'
+import { hitsAmong, lookAt, withoutSuppressed } from './policies/suppression.ts'
 import type { Receipt, RecipientField } from './receipt.ts'
 import type { MailStore, Window } from './stores/store.ts'
 
@@ -39,7 +39,8 @@ export interface Plan {
 /** Runs the checks of accept that only look. Custom policies are not run: nobody knows what they do. */
 export async function planOf(delivery: Delivery, checks: readonly Policy[], store: MailStore): Promise<Plan> {
   const { context } = callOf(delivery)
-  const hits = await suppressedOf(store, delivery)
+  const { keys, scopes } = lookAt(delivery)
+  const hits = hitsAmong(delivery, await store.suppress.hasMany(delivery.tenant, keys, scopes))
   const removed = delivery.envelope.recipients
     .filter(({ address }) => hits.has(address))
     .map(({ address, field }) => ({ address, field, reason: hits.get(address)!.reason }))

@@ -7,7 +7,7 @@ import type { ReaderOptions } from './message/reader.ts'
 import { checkMailerOptions, type MailerOptions, refused } from './options.ts'
 import { type CustomPolicies, customPolicies } from './policies/custom.ts'
 import { checkKeyv, isKeyv } from './stores/keyv-like.ts'
-import type { Guarantees } from './stores/store.ts'
+import type { Guarantees, Retention } from './stores/store.ts'
 import { fromOption, TenantContext } from './tenants/context.ts'
 import { OpenProviders } from './tenants/open-providers.ts'
 import { isTenantId, TenantRegistry } from './tenants/registry.ts'
@@ -23,6 +23,7 @@ export interface Settings {
   /** The store as it was given; absent for memory. */
   readonly givenStore: MailerOptions['store']
   readonly idempotencyTtl: number
+  readonly retention: Retention
   readonly reading: ReaderOptions
   readonly custom: { readonly accept: CustomPolicies; readonly dispatch: CustomPolicies }
   readonly underWay: UnderWay
@@ -80,6 +81,7 @@ export function settingsOf(options: MailerOptions): Settings {
     retry: retryOf(options.retry),
     givenStore: options.store,
     idempotencyTtl: options.idempotencyTtl ?? defaultIdempotencyTtl,
+    retention: options.retention ?? {},
     reading: {
       ...(options.textFromHtml === undefined ? {} : { textFromHtml: options.textFromHtml }),
       ...(options.addresses === undefined ? {} : { addresses: options.addresses }),

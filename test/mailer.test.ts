@@ -66,18 +66,15 @@ describe('the way of a message (INVARIANTS 4)', () => {
         'enter first',
         'enter second',
         'carriable', // before a key is claimed for it
-        'claim', // the key
-        'suppress.hasMany',
+        'claim', // the key, and who is suppressed
         'limits.take', // the quota
-        'renew', // the ledger row
-        'event accepted',
         'leave second: dispatching',
         'leave first: dispatching',
         'carriable', // the route
         'enter dispatch',
         'limits.take', // the provider's budget
-        'suppress.hasMany', // P3: again, last before the provider
-        'renew', // D1: the attempt record
+        'renew', // D1 P3: the attempt on record, and in the same step the last look at suppressions
+        'event accepted',
         'hand-over',
         'leave dispatch: dispatching',
         'settle',
@@ -109,14 +106,21 @@ describe('the way of a message (INVARIANTS 4)', () => {
   })
 
   test('a store that fails anywhere in accept refuses, and hands nothing over (S3)', async () => {
-    for (const verb of ['claim', 'suppress.hasMany', 'limits.take', 'renew']) {
+    const keyed = { idempotencyKey: 'k' }
+    for (const [verb, options] of [
+      ['claim', keyed],
+      ['limits.take', keyed],
+      ['renew', keyed],
+      ['suppress.hasMany', {}],
+      ['claim', {}],
+    ] as const) {
       const { mailer, outbox } = setup({
         limits: { quota: { limit: 9, per: 1_000 } },
         store: watched(memoryStore(), (called) => {
           if (called === verb) throw new Error('canary: password=hunter2')
         }),
       })
-      const error = await refusal(mailer.send(order, { idempotencyKey: 'k' }), 'STORE_UNAVAILABLE')
+      const error = await refusal(mailer.send(order, options), 'STORE_UNAVAILABLE')
       assert.ok(!JSON.stringify(error).includes('hunter2'))
       assert.equal(outbox.sent().length, 0, verb)
     }

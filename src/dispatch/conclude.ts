@@ -21,6 +21,9 @@ const statusOfCode: Partial<Record<MailError['code'], MessageStatus>> = {
   RECIPIENT_SUPPRESSED: 'suppressed',
 }
 
+/** The store would not take the message: it was not accepted, and nothing of it is left. */
+const unwritten: ReadonlySet<MailError['code']> = new Set(['STORE_UNAVAILABLE', 'QUEUE_FULL', 'CLOSED'])
+
 /** A queued message waits for these to be mended, although repeating the call at once would be useless. */
 const kindsToWaitFor: ReadonlySet<FailureKind> = new Set(['login', 'account', 'aborted'])
 
@@ -37,8 +40,13 @@ export async function conclude(parts: ConcludeParts, entry: Entry, failure?: Mai
   if (later !== undefined) {
     const lastError = failure ? { lastError: errorFacts(failure) } : {}
     const row: Row = { ...reopened(entry.row), status: 'queued', dueAt: later.dueAt, runs: later.runs, ...lastError }
-    await ledger.settle(entry, row)
+    await ledger.settle(entry, row, { delay: later.dueAt - parts.clock.now() })
     return receiptOf(row)
+  }
+  if (failure && !entry.promised && unwritten.has(failure.code)) {
+    await ledger.refuse(entry.row.id)
+    await refund(ledger.store, callOf(entry.delivery).taken, entry.delivery.envelope.recipients.length)
+    throw failure
   }
   const row = concluded(entry.row, failure)
   // Refunded only once it is certain that nobody will dispatch it again.

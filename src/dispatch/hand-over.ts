@@ -5,7 +5,7 @@ import type { Delivery } from '../delivery.ts'
 import { MailError, sanitizeReason, withDetails } from '../errors.ts'
 import type { Events } from '../events.ts'
 import type { Ledger } from '../ledger/ledger.ts'
-import { type Exchanged, type HandOverResult, receiptOf, withAttempt, withResult } from '../ledger/row.ts'
+import { type Exchanged, type HandOverResult, receiptOf, withResult } from '../ledger/row.ts'
 import type { Send } from '../policies/policy.ts'
 import { type Answer, handOverError, type Provider, type RecipientAnswer, type SendContext } from '../provider.ts'
 import type { Outcome } from '../receipt.ts'
@@ -21,48 +21,40 @@ export interface HandOverParts {
 }
 
 /**
- * Dispatch's last step: the attempt record, the provider, the outcome record. Rejects with the provider's error when
- * nobody was mailed; the row holds the outcome of each recipient either way.
+ * Dispatch's last step, once the attempt is on record: the provider, and what it answered. Rejects with the provider's
+ * error when nobody was mailed; the row holds the outcome of each recipient either way.
  */
 export const handOver =
   ({ ledger, clock, events }: HandOverParts): Send =>
   async (delivery) => {
-    const { context, deadline, bulk, onUnknown } = callOf(delivery)
+    const { context, deadline, bulk } = callOf(delivery)
     const entry = ledger.entry(delivery.id)
     const name = delivery.attempt!.provider
-    const number = entry.row.attempts.length + 1
+    const number = entry.row.attempts.length
     const facts = { id: delivery.id, provider: name, number, ...(delivery.tenant ? { tenant: delivery.tenant } : {}) }
 
-    deadline.check()
-    entry.beginHandOver(delivery, onUnknown === 'resend')
-    try {
-      await ledger.keep(entry, withAttempt(entry.row, name, clock.now()), deadline.remaining)
-      events.emit('attempt', facts)
-      const started = clock.monotonic()
-      const provider = context.provider(name)!
-      const late = missed(delivery, deadline, clock)
-      const result: Exchanged = late
-        ? { error: late }
-        : bulk && provider.sendMany && provider.capabilities.bulk > 1
-          ? await bulk.join(provider, delivery, bulkExchange(clock))
-          : await exchange(provider, delivery, deadline, clock)
-      const duration = Math.round(clock.monotonic() - started)
-      entry.row = withResult(entry.row, delivery, result, duration, clock.now())
-      if (result.late) void ledger.learn(entry, delivery, number, result.late)
-      const { outcome } = entry.row.attempts.at(-1)! as { outcome: Outcome }
-      const error = 'error' in result ? result.error : undefined
-      events.emit('outcome', {
-        ...facts,
-        outcome,
-        duration,
-        ...(error?.kind === undefined ? {} : { kind: error.kind }),
-        ...(error?.providerCode === undefined ? {} : { code: error.providerCode }),
-      })
-      if (error) throw withDetails(error, { provider: name })
-      return receiptOf(entry.row)
-    } finally {
-      entry.endHandOver()
-    }
+    const started = clock.monotonic()
+    const provider = context.provider(name)!
+    const late = missed(delivery, deadline, clock)
+    const result: Exchanged = late
+      ? { error: late }
+      : bulk && provider.sendMany && provider.capabilities.bulk > 1
+        ? await bulk.join(provider, delivery, bulkExchange(clock))
+        : await exchange(provider, delivery, deadline, clock)
+    const duration = Math.round(clock.monotonic() - started)
+    entry.row = withResult(entry.row, delivery, result, duration, clock.now())
+    if (result.late) void ledger.learn(entry, delivery, number, result.late)
+    const { outcome } = entry.row.attempts.at(-1)! as { outcome: Outcome }
+    const error = 'error' in result ? result.error : undefined
+    events.emit('outcome', {
+      ...facts,
+      outcome,
+      duration,
+      ...(error?.kind === undefined ? {} : { kind: error.kind }),
+      ...(error?.providerCode === undefined ? {} : { code: error.providerCode }),
+    })
+    if (error) throw withDetails(error, { provider: name })
+    return receiptOf(entry.row)
   }
 
 /** Why it is too late although the attempt is on record: writing that may have taken a while. */

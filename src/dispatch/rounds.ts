@@ -149,8 +149,11 @@ class Run {
         this.#failed(name, thrown)
       }
     }
-    const { ledger } = this.#parts
-    if (this.open().size > 0) await ledger.keep(this.#entry, this.#entry.row, this.#deadline.remaining)
+    // So that a crash from here on leaves no doubt about this attempt.
+    const { row } = this.#entry
+    if (row.attempts.length > before && this.open().size > 0) {
+      await this.#parts.ledger.keep(this.#entry, row, this.#deadline.remaining)
+    }
   }
 
   /** A policy may end before what it began: then the hand-over is waited for, so that the row tells the truth. */

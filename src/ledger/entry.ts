@@ -2,10 +2,13 @@ import type { Delivery } from '../delivery.ts'
 import { configurationError } from '../errors.ts'
 import type { Row } from '../stores/store.ts'
 
-/** A message this process works on: its row as last written, the fence that proves the claim, and who waits for the end. */
+/** A message this process works on: its row as it stands, the fence that proves the claim, and who waits for the end. */
 export class Entry {
   row: Row
-  readonly fence: number
+  /** Absent until the row is in the store. */
+  fence: number | undefined
+  /** Whether the store holds it as accepted. */
+  promised: boolean
   delivery: Delivery
   /** The attempt that may hand over now. */
   #turn: Delivery['attempt']
@@ -13,9 +16,10 @@ export class Entry {
   #finished = false
   #waiting: (() => void)[] = []
 
-  constructor(row: Row, fence: number, delivery: Delivery) {
+  constructor(row: Row, fence: number | undefined, delivery: Delivery) {
     this.row = row
     this.fence = fence
+    this.promised = fence !== undefined && row.accepted
     this.delivery = delivery
   }
 

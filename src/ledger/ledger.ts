@@ -7,9 +7,14 @@ import type { Events } from '../events.ts'
 import { hashKey } from '../message/fingerprint.ts'
 import type { MessageStatus, Receipt } from '../receipt.ts'
 import {
+  type Awaitable,
+  type ClaimOptions,
+  type Found,
   type Held,
   type Lease,
+  type Look,
   type MailStore,
+  type Retention,
   type Row,
   type SettleOptions,
   settledStatuses,
@@ -21,7 +26,7 @@ const leaseMargin = 10_000
 
 /** What the claim of a key found: the way is free, or another call's row. */
 export type KeyClaim =
-  | { readonly state: 'claimed' }
+  | { readonly state: 'claimed'; readonly found: Found }
   | { readonly state: 'held'; readonly row: Row; readonly leased: boolean }
 
 export interface LedgerOptions {
@@ -30,6 +35,7 @@ export interface LedgerOptions {
   readonly events: Events
   /** Milliseconds a key is held. */
   readonly idempotencyTtl: number
+  readonly retention: Retention
 }
 
 /**
@@ -41,15 +47,17 @@ export class Ledger {
   readonly #clock: Clock
   readonly #events: Events
   readonly #idempotencyTtl: number
+  readonly #retention: Retention
   readonly #owner = randomUUID()
   /** Messages this process works on, from their claim to their last word. */
   readonly #open = new Map<string, Entry>()
 
-  constructor({ store, clock, events, idempotencyTtl }: LedgerOptions) {
+  constructor({ store, clock, events, idempotencyTtl, retention }: LedgerOptions) {
     this.store = store
     this.#clock = clock
     this.#events = events
     this.#idempotencyTtl = idempotencyTtl
+    this.#retention = retention
   }
 
   get open(): ReadonlyMap<string, Entry> {
@@ -69,30 +77,34 @@ export class Ledger {
     return { owner: this.#owner, ms: timeout + leaseMargin }
   }
 
-  /** Claims the delivery's idempotency key with a row that promises nothing yet. */
-  async claimKey(delivery: Delivery, fingerprint: string): Promise<KeyClaim> {
+  /** Claims the delivery's idempotency key with a row that promises nothing yet, and looks at suppressions on the way. */
+  async claimKey(delivery: Delivery, fingerprint: string, look: Look): Promise<KeyClaim> {
     const call = callOf(delivery)
     const key = hashKey('idempotency', delivery.tenant, delivery.sandbox ? 'sandbox' : 'live', call.idempotencyKey)
     const row: Row = { ...this.#rowOf(delivery, 'dispatching'), kind: 'send', accepted: false, key, fingerprint }
     const claim = await this.store.claim(row, {
       lease: this.lease(call.deadline.remaining),
       keyTtl: this.#idempotencyTtl,
+      look,
     })
     if (claim.state === 'held') return claim
     this.#keep(new Entry(row, claim.fence, delivery))
-    return { state: 'claimed' }
+    return { state: 'claimed', found: claim.found }
   }
 
-  /** Accept's last step: from here on the message is promised. */
+  /**
+   * Accept's last step. What is queued is written, and promised from here on. A direct send promises nothing until it has
+   * ended, so its row is first written with its first attempt.
+   */
   async accept(delivery: Delivery): Promise<Receipt> {
     const call = callOf(delivery)
     call.deadline.check()
-    const now = this.#clock.now()
-    if (call.kind === 'send') return this.#write(delivery, this.#rowOf(delivery, 'dispatching'))
-    const dueAt = call.sendAt ?? now
+    if (call.kind === 'send') return receiptOf(this.#enter(delivery, this.#rowOf(delivery, 'dispatching')).row)
+    const { sendAt } = call
+    const waits = sendAt !== undefined && sendAt > this.#clock.now()
     return this.#write(delivery, {
-      ...this.#rowOf(delivery, dueAt > now ? 'scheduled' : 'queued'),
-      dueAt,
+      ...this.#rowOf(delivery, waits ? 'scheduled' : 'queued'),
+      ...(waits ? { dueAt: sendAt } : {}),
       work: {
         message: delivery.message,
         ...(call.provider === undefined ? {} : { provider: call.provider }),
@@ -120,28 +132,36 @@ export class Ledger {
   /** Forgets a claimed key whose message was refused before it was accepted. */
   async refuse(id: string): Promise<void> {
     const entry = this.#open.get(id)
-    if (!entry || entry.row.accepted) return
+    if (!entry || entry.promised) return
     this.#drop(entry)
     try {
-      await this.store.settle(entry.row, entry.fence, { remove: true })
+      if (entry.fence !== undefined) await this.store.settle(entry.row, entry.fence, { remove: true })
     } catch (error) {
       // The caller is to hear why the message was refused; the key frees itself when the lease runs out.
       this.warn(error, id)
     }
   }
 
-  /** Writes the row as it stands, so that what follows may happen. @throws MailError when the row is no longer ours. */
-  async keep(entry: Entry, row: Row, leaseMs: number): Promise<void> {
-    if (!(await this.store.renew(row, entry.fence, leaseMs + leaseMargin))) {
+  /**
+   * Writes the row as it stands, so that what it says may happen, and may look at suppressions in the same step.
+   *
+   * @throws MailError when the row is no longer ours.
+   */
+  async keep(entry: Entry, row: Row, leaseMs: number, look?: Look): Promise<Found> {
+    const found =
+      entry.fence === undefined
+        ? await this.#insert(entry, row, { lease: this.lease(leaseMs), ...(look ? { look } : {}) })
+        : (await this.store.renew(row, entry.fence, leaseMs + leaseMargin, look))?.found
+    if (!found) {
       throw new MailError(
         'INVALID_STATE',
         'Another process took the message over; this one has stopped working on it.',
-        {
-          id: row.id,
-        },
+        { id: row.id },
       )
     }
     entry.row = row
+    this.#promise(entry)
+    return found
   }
 
   /**
@@ -150,13 +170,16 @@ export class Ledger {
    */
   async settle(entry: Entry, row: Row, options: SettleOptions = {}): Promise<boolean> {
     entry.row = row
+    const { fence } = entry
     let written: boolean | undefined
     try {
-      written = (await this.store.settle(row, entry.fence, options)) || (await this.#correct(row))
+      if (fence === undefined) written = (await this.#insert(entry, row, {})) !== undefined
+      else written = (await this.#settle(row, fence, options)) || (await this.#correct(row))
     } catch (error) {
       this.warn(error, row.id)
     }
     this.#drop(entry)
+    if (written) this.#promise(entry)
     if (written !== false) this.#emitSettled(row)
     return written === true
   }
@@ -166,7 +189,7 @@ export class Ledger {
     const held = await this.store.takeover(row.id, ['unknown'], this.lease(0))
     if (!held) return false
     const known = held.row.attempts.length === row.attempts.length
-    await this.store.settle(known ? row : held.row, held.fence, { release: known && freesKey(row) })
+    await this.#settle(known ? row : held.row, held.fence, { release: known && freesKey(row) })
     return known
   }
 
@@ -180,7 +203,7 @@ export class Ledger {
       const held = await this.store.takeover(delivery.id, ['unknown', 'partial', 'queued'], this.lease(0))
       if (!held) return
       const row = withLateAnswer(held.row, number, delivery, result, this.#clock.now())
-      await this.store.settle(row ?? held.row, held.fence, { release: row !== undefined && freesKey(row) })
+      await this.#settle(row ?? held.row, held.fence, { release: row !== undefined && freesKey(row) })
       if (row) this.#emitSettled(row)
     } catch (error) {
       this.warn(error, delivery.id)
@@ -212,7 +235,7 @@ export class Ledger {
 
   /** Writes a row that was taken and never worked on; false when it is another's by now. */
   async settleHeld(held: Held, row: Row, options?: SettleOptions): Promise<boolean> {
-    const written = await this.store.settle(row, held.fence, options)
+    const written = await this.#settle(row, held.fence, options)
     if (written) this.#emitSettled(row)
     return written
   }
@@ -234,14 +257,17 @@ export class Ledger {
     const held = await this.store.takeover(id, states, this.lease(0))
     if (!held) return undefined
     const row = change(held.row)
-    if (!(await this.store.settle(row, held.fence, options?.(row)))) return undefined
+    if (!(await this.#settle(row, held.fence, options?.(row)))) return undefined
     this.#emitSettled(row)
     return row
   }
 
   /** Gives a row whose worker vanished the state that is certain about it; true when it was ours to give. */
   async recover(id: string): Promise<boolean> {
-    const row = await this.change(id, ['dispatching'], abandoned, (changed) => ({ release: freesKey(changed) }))
+    const row = await this.change(id, ['dispatching'], abandoned, (changed) => ({
+      release: freesKey(changed),
+      remove: !changed.accepted,
+    }))
     return row !== undefined
   }
 
@@ -264,34 +290,61 @@ export class Ledger {
     })
   }
 
-  async #write(delivery: Delivery, row: Row): Promise<Receipt> {
-    const call = callOf(delivery)
-    const claimed = this.#open.get(delivery.id)
-    const leased = row.status === 'dispatching'
-    if (claimed) {
-      row = { ...row, key: claimed.row.key!, fingerprint: claimed.row.fingerprint! }
-      claimed.delivery = delivery
-      if (leased) await this.keep(claimed, row, call.deadline.remaining)
-      else if (await this.store.settle(row, claimed.fence)) this.#drop(claimed, row)
-      else
-        throw new MailError(
-          'STORE_UNAVAILABLE',
-          'The claim on the idempotency key ran out before the message was accepted.',
-        )
-    } else {
-      const claim = await this.store.claim(row, leased ? { lease: this.lease(call.deadline.remaining) } : {})
-      if (claim.state === 'held')
-        throw new MailError('STORE_UNAVAILABLE', 'The store holds another message with this id.')
-      if (leased) this.#keep(new Entry(row, claim.fence, delivery))
+  /** Writes what nobody works on now: a queued message, or the end of a sandboxed one. */
+  async #write(delivery: Delivery, given: Row): Promise<Receipt> {
+    const entry = this.#enter(delivery, given)
+    const { row, fence } = entry
+    const written =
+      fence === undefined ? (await this.#insert(entry, row, {})) !== undefined : await this.#settle(row, fence)
+    if (!written) {
+      throw new MailError(
+        'STORE_UNAVAILABLE',
+        'The claim on the idempotency key ran out before the message was accepted.',
+      )
     }
+    this.#promise(entry)
+    this.#drop(entry)
+    this.#emitSettled(row)
+    return receiptOf(row)
+  }
+
+  /** The entry of a message that was accepted just now; it takes over what the claim of its key wrote. */
+  #enter(delivery: Delivery, row: Row): Entry {
+    const claimed = this.#open.get(delivery.id)
+    if (!claimed) {
+      const entry = new Entry(row, undefined, delivery)
+      this.#keep(entry)
+      return entry
+    }
+    claimed.row = { ...row, key: claimed.row.key!, fingerprint: claimed.row.fingerprint! }
+    claimed.delivery = delivery
+    return claimed
+  }
+
+  async #insert(entry: Entry, row: Row, options: Pick<ClaimOptions, 'lease' | 'look'>): Promise<Found> {
+    const claim = await this.store.claim(row, { ...options, retention: this.#retention })
+    if (claim.state === 'held') {
+      throw new MailError('STORE_UNAVAILABLE', 'The store holds another message with this id.')
+    }
+    entry.fence = claim.fence
+    return claim.found
+  }
+
+  #settle(row: Row, fence: number, options: SettleOptions = {}): Awaitable<boolean> {
+    return this.store.settle(row, fence, { ...options, retention: this.#retention })
+  }
+
+  /** The store holds the message now, and so the caller may rely on it. */
+  #promise(entry: Entry): void {
+    if (entry.promised) return
+    entry.promised = true
+    const { row, delivery } = entry
     this.#events.emit('accepted', {
       id: row.id,
       status: row.status,
       recipients: delivery.envelope.recipients.length,
       ...(row.tenant === undefined ? {} : { tenant: row.tenant }),
     })
-    this.#emitSettled(row)
-    return receiptOf(row)
   }
 
   #rowOf(delivery: Delivery, status: MessageStatus): Row {

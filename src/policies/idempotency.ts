@@ -1,11 +1,12 @@
-import { callOf } from '../call.ts'
+import { callOf, changeCall } from '../call.ts'
 import { MailError } from '../errors.ts'
 import type { Ledger } from '../ledger/ledger.ts'
 import { errorOf, receiptOf } from '../ledger/row.ts'
 import { fingerprint } from '../message/fingerprint.ts'
 import type { Receipt } from '../receipt.ts'
-import type { Row } from '../stores/store.ts'
+import type { Found, Row } from '../stores/store.ts'
 import type { Policy } from './policy.ts'
+import { lookAt } from './suppression.ts'
 
 /** How long a call waits for the first one with its key. */
 const longestWait = 10_000
@@ -23,10 +24,15 @@ export const idempotency =
     const call = callOf(delivery)
     if (call.idempotencyKey === undefined) return next(delivery)
     const print = fingerprint(delivery.message)
+    const look = lookAt(delivery)
+    let found: Found
     const waitUntil = Math.max(0, call.deadline.remaining - longestWait)
     for (let poll = firstPoll; ; poll = Math.min(poll * 2, slowestPoll)) {
-      const claim = await ledger.claimKey(delivery, print)
-      if (claim.state === 'claimed') break
+      const claim = await ledger.claimKey(delivery, print, look)
+      if (claim.state === 'claimed') {
+        found = claim.found
+        break
+      }
       if (claim.row.fingerprint !== print) throw mismatch(claim.row)
       if (call.onUnknown === 'resend' && call.kind === 'send' && claim.row.status === 'unknown') {
         return receiptOf(claim.row)
@@ -40,7 +46,7 @@ export const idempotency =
       if (!inTime) throw call.deadline.cause === 'signal' ? cancelled() : inProgress(claim.row)
     }
     try {
-      return await next(delivery)
+      return await next(changeCall(delivery, { found }))
     } catch (error) {
       await ledger.refuse(delivery.id)
       throw error

@@ -1,7 +1,7 @@
 import { callOf, changeCall, narrow } from '../call.ts'
 import type { Delivery } from '../delivery.ts'
 import { MailError } from '../errors.ts'
-import type { MailStore, RowRecipient, StoredSuppression } from '../stores/store.ts'
+import type { Found, Look, MailStore, RowRecipient, StoredSuppression } from '../stores/store.ts'
 import type { Policy } from './policy.ts'
 
 /** At accept: suppressed recipients leave the envelope, and To and Cc; without any `to` left nobody is mailed. */
@@ -9,31 +9,28 @@ export const suppression =
   (store: MailStore): Policy =>
   (next) =>
   async (delivery) => {
-    const hits = await suppressedOf(store, delivery)
+    const { found } = callOf(delivery)
+    const { keys, scopes } = lookAt(delivery)
+    const hits = hitsAmong(delivery, found ?? (await store.suppress.hasMany(delivery.tenant, keys, scopes)))
     if (hits.size === 0) return next(delivery)
     const left = withoutSuppressed(delivery, hits)
     const suppressed = [...callOf(delivery).suppressed, ...rowsOf(delivery, hits)]
     return next(changeCall(left, { suppressed }))
   }
 
-/** The suppressed among the recipients, by address. */
-export async function suppressedOf(
-  store: MailStore,
-  delivery: Delivery,
-): Promise<ReadonlyMap<string, StoredSuppression>> {
-  const scopes = ['all', `stream:${delivery.stream}`]
-  if (delivery.message.topic !== undefined) scopes.push(`topic:${delivery.message.topic}`)
-  const { recipients } = delivery.envelope
-  const answer = store.suppress.hasMany(
-    delivery.tenant,
-    recipients.map(({ key }) => key),
-    scopes,
-  )
-  const entries = await answer
+/** The question to the store: which of these recipients may not be mailed this. */
+export function lookAt({ stream, message, envelope }: Delivery): Look {
+  const scopes = ['all', `stream:${stream}`]
+  if (message.topic !== undefined) scopes.push(`topic:${message.topic}`)
+  return { keys: envelope.recipients.map(({ key }) => key), scopes }
+}
+
+/** The store's answer, by address. */
+export function hitsAmong({ envelope }: Delivery, found: Found): ReadonlyMap<string, StoredSuppression> {
   const hits = new Map<string, StoredSuppression>()
-  for (const [i, recipient] of recipients.entries()) {
-    const entry = entries[i]
-    if (entry) hits.set(recipient.address, entry)
+  for (const [i, { address }] of envelope.recipients.entries()) {
+    const entry = found[i]
+    if (entry) hits.set(address, entry)
   }
   return hits
 }

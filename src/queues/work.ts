@@ -92,8 +92,8 @@ export function queueWork(parts: Parts, finish: (entry: Entry) => Promise<Receip
 }
 
 /** Writes a row that was taken and is not worked on; one nobody will dispatch again gives its quota back. */
-async function settleHeld({ ledger, store }: Parts, held: Held, row: Row): Promise<void> {
-  if (!(await ledger.settleHeld(held, row, { release: freesKey(row), remove: !row.accepted }))) return
+async function settleHeld({ ledger, store }: Parts, held: Held, row: Row, delay = 0): Promise<void> {
+  if (!(await ledger.settleHeld(held, row, { release: freesKey(row), remove: !row.accepted, delay }))) return
   if (!freesKey(row)) return
   const untouched = row.recipients.filter(({ status }) => status === 'failed').length
   await refund(store, held.row.work?.taken ?? [], untouched)
@@ -109,8 +109,9 @@ async function runHeld(parts: Parts, held: Held, finish: (entry: Entry) => Promi
     const context = await contextOf(parts, row, deadline)
     if (context instanceof MailError) {
       const lastError = { code: context.code, reason: context.message }
+      if (!context.retryable) return await settleHeld(parts, held, ended(row, 'failed', lastError))
       const later: Row = { ...row, status: 'queued', dueAt: clock.now() + whenTenantsFail, lastError }
-      return await settleHeld(parts, held, context.retryable ? later : ended(row, 'failed', lastError))
+      return await settleHeld(parts, held, later, whenTenantsFail)
     }
     const entry = ledger.adopt({ row, fence: held.fence }, deliveryOf(row, work, context, deadline))
     await finish(entry)

@@ -158,7 +158,7 @@ test('nothing leaves when the time ran out, the signal aborted or notAfter passe
     const written = Promise.withResolvers<void>()
     const store = tapped(memory({ clock }), {
       before({ name, args: [row] }) {
-        const beginning = name === 'renew' && (row as Row).attempts.at(-1)?.outcome === undefined
+        const beginning = name === 'claim' && (row as Row).attempts.length === 1
         return beginning ? written.promise : undefined
       },
     })

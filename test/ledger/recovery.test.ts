@@ -4,7 +4,7 @@ import { createMailer, failover, type MailerOptions } from '../../src/index.ts'
 import { memory } from '../../src/stores/memory.ts'
 import { fakeClock } from '../../src/testing/fake-clock.ts'
 import { rejection } from '../support/rejection.ts'
-import { handed, partly, pending, type ScriptedProvider, scripted } from '../support/scripted-provider.ts'
+import { fails, handed, partly, pending, type ScriptedProvider, scripted } from '../support/scripted-provider.ts'
 import { tapped } from '../support/tapped-store.ts'
 
 const message = { to: ['ada@example.com', 'bob@example.com'], subject: 'Hi', text: 'Hello' }
@@ -81,20 +81,35 @@ test('P2: a process that dies between two attempts leaves those it mailed as mai
   assert.equal(b.calls.length, 0)
 })
 
-test('K4: a direct send that never reached an attempt is failed when its lease is over, and its key free', async () => {
+test('K4: a direct send that died before its first attempt leaves nothing behind, and its key free', async () => {
   const { clock, store, mailerWith, dyingAt } = setUp()
   const a = scripted('a')
-  const dead = mailerWith({ a }, { store: dyingAt('renew', 2), clock: stopped(clock) })
+  const dead = mailerWith({ a }, { store: dyingAt('renew', 1), clock: stopped(clock) })
   dead.send(message, { idempotencyKey: 'k' }).catch(() => undefined)
   await clock.advance(60_000)
-  const b = scripted('b')
-  const alive = mailerWith({ b })
-  const receipt = await alive.send(message, { idempotencyKey: 'k' })
+  const receipt = await mailerWith({ b: scripted('b') }).send(message, { idempotencyKey: 'k' })
   assert.equal(receipt.status, 'sent')
   assert.equal(receipt.replayed, false)
   assert.equal(a.calls.length, 0)
-  const page = await store.list({})
-  const abandoned = page.items.find(({ id }) => id !== receipt.id)
+  assert.deepEqual(
+    (await store.list({})).items.map(({ id }) => id),
+    [receipt.id],
+  )
+})
+
+test('K4: a direct send whose attempts all failed before it died is failed when its lease is over, and its key free', async () => {
+  const { clock, store, mailerWith, dyingAt } = setUp()
+  const a = scripted('a')
+  a.will(fails())
+  const dead = mailerWith({ a }, { store: dyingAt('renew', 3), clock: stopped(clock), random: () => 0.5 })
+  dead.send(message, { idempotencyKey: 'k' }).catch(() => undefined)
+  await a.called()
+  await clock.advance(60_000)
+  const receipt = await mailerWith({ b: scripted('b') }).send(message, { idempotencyKey: 'k' })
+  assert.equal(receipt.status, 'sent')
+  assert.equal(receipt.replayed, false)
+  assert.equal(a.calls.length, 1)
+  const abandoned = (await store.list({})).items.find(({ id }) => id !== receipt.id)
   assert.equal(abandoned?.status, 'failed')
   assert.deepEqual(
     abandoned?.recipients.map(({ status }) => status),
@@ -142,7 +157,7 @@ test('a worker that wakes after its lease was taken hands nothing over, reports 
   const gate = Promise.withResolvers<void>()
   const slow = tapped(store, {
     before: ({ name }) => {
-      if (name !== 'suppress.hasMany' || held) return undefined
+      if (name !== 'renew' || held) return undefined
       held = gate.promise
       return held
     },
