@@ -13,7 +13,7 @@ import { closed, type Intake, takeIn } from './intake.ts'
 import type { Engine } from './mailer.ts'
 import type { MergeRecipient } from './merge.ts'
 import { takeMerge } from './message/take.ts'
-import type { Messages } from './messages.ts'
+import type { Messages, Resolution } from './messages.ts'
 import {
   type MailerOptions,
   type MessageFor,
@@ -90,10 +90,12 @@ export function createMailer<const P extends Providers>(options: MailerOptions<P
         const limit = await batchLimit(options)
         return withEngine((engine) => engine.merging(send)(taken.message, taken.recipients, options, limit))
       }),
-      cancel: async (id) => (await messages()).cancel(id),
+      cancel: typed(async (id) => (await messages()).cancel(id)),
+      resolve: typed(async (id, outcome) => (await messages()).resolve(id, outcome)),
       messages: {
         get: async (id, lookUp) => (await messages()).get(id, lookUp),
         find: async (by, lookUp) => (await messages()).find(by, lookUp),
+        list: typed(async (filter) => (await messages()).list(filter)),
       },
       suppressions: {
         add: async (suppression) => (await suppressions()).add(suppression),
@@ -170,6 +172,11 @@ export interface TenantMailer<P extends Providers = Providers> {
   plan(message: MessageFor<P>, options?: SendOptions<NameOf<P>>): Promise<Plan>
   /** Stops a queued or scheduled message. @throws MailError `NOT_FOUND`; `INVALID_STATE` when it is too late. */
   cancel(id: string): Promise<Receipt>
+  /**
+   * An operator's word on those who may have been mailed: from the provider's log, or from the recipient. `failed` frees
+   * the idempotency key. @throws MailError `NOT_FOUND`; `INVALID_STATE` when nobody is `unknown`.
+   */
+  resolve(id: string, outcome: Resolution): Promise<Receipt>
   readonly messages: Messages
   readonly suppressions: Suppressions
   /** Checks connection and credentials of each provider. Never rejects for a provider that fails: it says so. */

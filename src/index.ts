@@ -22,7 +22,7 @@ export type {
   Message,
   MessageSnapshot,
 } from './message/message.ts'
-export type { LookUpOptions, Messages } from './messages.ts'
+export type { LookUpOptions, MessageFilter, Messages, Resolution } from './messages.ts'
 export type { MailerOptions, MessageFor, NameOf, OptionsOf, Providers, QueueOptions, SendOptions } from './options.ts'
 export type { Plan } from './plan.ts'
 export type { Policy, Send } from './policies/policy.ts'

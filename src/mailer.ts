@@ -22,6 +22,7 @@ import { sandbox } from './policies/sandbox.ts'
 import { senderAuthorisation } from './policies/sender.ts'
 import { suppression } from './policies/suppression.ts'
 import { preparing, sharing } from './prepare.ts'
+import { recovering } from './queues/recovery.ts'
 import { queueWork, type Worker } from './queues/work.ts'
 import type { Receipt } from './receipt.ts'
 import { BulkGroup } from './routing/bulk.ts'
@@ -81,6 +82,8 @@ export function engineOf(settings: Settings) {
 
   const prepare = preparing(parts)
   const queue = queueWork(parts, finish)
+  const recovery = recovering(parts)
+  void recovery.run()
 
   return {
     async send(intake: Intake, group?: object): Promise<Receipt> {
@@ -99,10 +102,13 @@ export function engineOf(settings: Settings) {
     },
     merging: (send: MergeParts['send']) =>
       merging({ send, share: sharing(parts), newGroup: () => new BulkGroup(clock) }),
-    messages: (tenant: string | undefined) => messagesOf(parts, tenant),
+    messages: (tenant: string | undefined) => messagesOf(parts, recovery, tenant),
     suppressions: (tenant: string | undefined) =>
       suppressionsOf(store, clock, async () => (await tenants.resolve(tenant)).tenant),
     work: (concurrency: number): Worker => queue.work(concurrency),
-    close: (deadline: number): Promise<Manifest> => closeDown(parts, queue, deadline),
+    close(deadline: number): Promise<Manifest> {
+      recovery.stop()
+      return closeDown(parts, queue, deadline)
+    },
   }
 }

@@ -1,13 +1,39 @@
 import { MailError } from './errors.ts'
-import { ended, freesKey, receiptOf, recordOf } from './ledger/row.ts'
+import { ended, freesKey, receiptOf, recordOf, withResolution } from './ledger/row.ts'
+import { mailboxKey } from './message/address.ts'
+import { moment, refused, takeFields } from './options.ts'
 import type { Parts } from './parts.ts'
 import { refund } from './policies/quota.ts'
-import type { MessageRecord, Receipt } from './receipt.ts'
-import type { Row } from './stores/store.ts'
+import type { Recovery } from './queues/recovery.ts'
+import type { MessageRecord, MessageStatus, Outcome, Receipt } from './receipt.ts'
+import {
+  type ListQuery,
+  type Page,
+  type PageRequest,
+  type Row,
+  type RowPage,
+  type SettleOptions,
+  settledStatuses,
+} from './stores/store.ts'
 
 export interface LookUpOptions {
   /** Whose message it is; the mailer's own are those without tenant. */
   readonly tenant?: string
+}
+
+/**
+ * Which messages to list. One of `recipient`, `tag` and `status` is looked up in an index, in this order; the others thin
+ * out the page, which may so be shorter than `limit`, or empty, and still have a `cursor`.
+ */
+export interface MessageFilter extends LookUpOptions, PageRequest {
+  readonly status?: MessageStatus
+  /** A mailbox, in any spelling. */
+  readonly recipient?: string
+  readonly tag?: string
+  /** Accepted at or after this moment. */
+  readonly since?: Date | number | string
+  /** Accepted before this moment. */
+  readonly until?: Date | number | string
 }
 
 /** Messages by id, as they stand now. A tenant sees its own only; another's does not exist. */
@@ -19,50 +45,131 @@ export interface Messages {
     by: { readonly messageId: string } | { readonly providerMessageId: string },
     options?: LookUpOptions,
   ): Promise<MessageRecord | undefined>
+  /** Newest first. Needs a store that can list; `UNSUPPORTED_FEATURE` otherwise. */
+  list(filter?: MessageFilter): Promise<Page<MessageRecord>>
 }
 
-export function messagesOf(
-  parts: Parts,
-  tenant: string | undefined,
-): Messages & { cancel(id: string): Promise<Receipt> } {
+/** What a person may say of an `unknown` message. */
+export type Resolution = Exclude<Outcome, 'unknown'>
+
+export interface MessageWork extends Messages {
+  cancel(id: string): Promise<Receipt>
+  resolve(id: string, outcome: Resolution): Promise<Receipt>
+}
+
+const resolutions: ReadonlySet<unknown> = new Set<Resolution>(['sent', 'rejected', 'failed'])
+
+export function messagesOf(parts: Parts, recovery: Recovery, tenant: string | undefined): MessageWork {
   const { store, ledger, clock } = parts
   const visible = (row: Row | undefined, options: LookUpOptions = {}): row is Row =>
     row?.accepted === true && row.tenant === (tenant ?? options.tenant)
+  /** A row whose process vanished says `dispatching` until somebody notices. */
+  const current = async (row: Row | undefined): Promise<Row | undefined> => {
+    if (row?.status !== 'dispatching' || ledger.open.has(row.id)) return row
+    await recovery.run()
+    return store.read(row.id)
+  }
+  const own = async (id: string): Promise<Row> => {
+    const row = await current(await store.read(id))
+    if (visible(row)) return row
+    throw new MailError('NOT_FOUND', 'There is no message with this id.')
+  }
+  /** Changes a message of ours that nobody works on. */
+  const change = async (
+    id: string,
+    states: readonly MessageStatus[],
+    next: (row: Row) => Row | undefined,
+    otherwise: string,
+  ): Promise<Receipt> => {
+    const before = await own(id)
+    const options = (row: Row): SettleOptions => ({ release: freesKey(row) })
+    const row =
+      states.includes(before.status) &&
+      next(before) &&
+      (await ledger.change(id, states, (held) => next(held) ?? held, options))
+    if (!row) throw new MailError('INVALID_STATE', otherwise, { id })
+    const untouched = row.recipients.filter(({ status }) => status === 'failed').length
+    await refund(store, freesKey(row) ? (before.work?.taken ?? []) : [], untouched)
+    return receiptOf(row)
+  }
+
   return {
     async get(id, options) {
-      const row = await store.read(id)
+      const row = await current(await store.read(id))
       return visible(row, options) ? recordOf(row) : undefined
     },
     async find(by, options) {
-      const row = await store.find(by)
+      const row = await current(await store.find(by))
       return visible(row, options) ? recordOf(row) : undefined
     },
-    async cancel(id) {
-      const row = await store.read(id)
-      if (!row?.accepted || row.tenant !== tenant) {
-        throw new MailError('NOT_FOUND', 'There is no message with this id.')
-      }
-      const at = new Date(clock.now()).toISOString()
-      const cancelled = await ledger.change(
+    async list(filter) {
+      const { query, matches } = queryOf(filter, tenant)
+      await recovery.run()
+      const { items, cursor, unreadable = [] }: RowPage = await store.list(query)
+      for (const id of unreadable) ledger.warnUnreadable(id)
+      return { items: items.filter(matches).map(recordOf), ...(cursor === undefined ? {} : { cursor }) }
+    },
+    cancel: (id) =>
+      change(
         id,
         ['queued', 'scheduled'],
         (waiting) => ({
           // Whoever an earlier run has mailed stays mailed.
           ...ended(waiting, 'cancelled', { code: 'CANCELLED', reason: 'Cancelled by the application.' }),
-          events: [...(waiting.events ?? []), { type: 'cancelled', at }],
+          events: [...(waiting.events ?? []), { type: 'cancelled', at: new Date(clock.now()).toISOString() }],
         }),
-        (changed) => ({ release: freesKey(changed) }),
+        'Only a queued or scheduled message can be cancelled; this one is further.',
+      ),
+    async resolve(id, outcome) {
+      if (!resolutions.has(outcome)) throw refused('outcome', "Must be 'sent', 'rejected' or 'failed'.")
+      return change(
+        id,
+        ['unknown', 'partial'],
+        (held) => withResolution(held, outcome, clock.now()),
+        'Only a message with recipients in the state unknown can be resolved; this one has none.',
       )
-      if (!cancelled) {
-        throw new MailError(
-          'INVALID_STATE',
-          'Only a queued or scheduled message can be cancelled; this one is further.',
-          { id },
-        )
-      }
-      const untouched = cancelled.recipients.filter(({ status }) => status === 'failed').length
-      await refund(store, row.work?.taken ?? [], untouched)
-      return receiptOf(cancelled)
     },
+  }
+}
+
+const statuses: ReadonlySet<unknown> = new Set([...settledStatuses, 'unknown', 'queued', 'scheduled', 'dispatching'])
+const filterFields = ['tenant', 'status', 'recipient', 'tag', 'since', 'until', 'limit', 'cursor'] as const
+
+/** @throws MailError `VALIDATION_ERROR` naming the field. */
+function queryOf(
+  filter: unknown,
+  tenant: string | undefined,
+): { readonly query: ListQuery; readonly matches: (row: Row) => boolean } {
+  const taken = takeFields<MessageFilter>('filter', filter, filterFields)
+  const { status, recipient, tag, since, until, limit, cursor } = taken
+  if (tenant !== undefined && taken.tenant !== undefined && taken.tenant !== tenant) {
+    throw refused('filter.tenant', 'A tenant’s mailer lists its own messages; leave the option out.')
+  }
+  if (status !== undefined && !statuses.has(status)) throw refused('filter.status', 'Must be a message status.')
+  if (tag !== undefined && typeof tag !== 'string') throw refused('filter.tag', 'Must be text.')
+  if (limit !== undefined && !(Number.isInteger(limit) && limit >= 1 && limit <= 1_000)) {
+    throw refused('filter.limit', 'Must be a whole number from 1 to 1,000.')
+  }
+  const mailbox = typeof recipient === 'string' ? mailboxKey(recipient) : undefined
+  if (recipient !== undefined && mailbox === undefined) throw refused('filter.recipient', 'Must be a bare mailbox.')
+  const index =
+    mailbox !== undefined
+      ? { recipient: mailbox }
+      : tag !== undefined
+        ? { tag }
+        : status !== undefined
+          ? { status }
+          : undefined
+  const owner = tenant ?? taken.tenant
+  return {
+    query: {
+      ...(owner === undefined ? {} : { tenant: owner }),
+      ...(index === undefined ? {} : { index }),
+      ...(since === undefined ? {} : { since: moment('filter.since', since) }),
+      ...(until === undefined ? {} : { until: moment('filter.until', until) }),
+      ...(limit === undefined ? {} : { limit }),
+      ...(cursor === undefined ? {} : { cursor }),
+    },
+    matches: (row) => (status === undefined || row.status === status) && (tag === undefined || row.tags.includes(tag)),
   }
 }

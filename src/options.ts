@@ -112,7 +112,7 @@ export interface CheckedSendOptions extends Omit<SendOptions, 'notAfter' | 'send
 }
 
 const longestTimeout = 86_400_000
-const known = new Set<string>([
+const known = [
   'tenant',
   'idempotencyKey',
   'provider',
@@ -125,25 +125,26 @@ const known = new Set<string>([
   'sandbox',
   'stream',
   'onUnknown',
-])
+]
 
 /** A copy that no later change reaches, each option read once. @throws MailError `VALIDATION_ERROR`. */
-export function takeOptions(options: unknown = {}): SendOptions {
-  if (typeof options !== 'object' || options === null || Array.isArray(options)) {
-    throw refused('options', 'Must be an object.')
-  }
+export const takeOptions = (options?: unknown): SendOptions => takeFields<SendOptions>('options', options, known)
+
+/** The same for any object of named fields; `name` is what errors call it. */
+export function takeFields<T extends object>(name: string, given: unknown = {}, fields: readonly string[]): Partial<T> {
+  if (typeof given !== 'object' || given === null || Array.isArray(given)) throw refused(name, 'Must be an object.')
   const taken: Record<string, unknown> = {}
-  let reading = 'options'
+  let reading = name
   try {
-    for (const name of Object.keys(options)) {
-      if (!known.has(name)) throw refused('options', `Has a field that is none of ${[...known].join(', ')}.`)
-      reading = `options.${name}`
-      taken[name] = (options as Record<string, unknown>)[name]
+    for (const field of Object.keys(given)) {
+      if (!fields.includes(field)) throw refused(name, `Has a field that is none of ${fields.join(', ')}.`)
+      reading = `${name}.${field}`
+      taken[field] = (given as Record<string, unknown>)[field]
     }
   } catch (error) {
     throw error instanceof MailError ? error : refused(reading, 'Threw while it was read; pass plain data.')
   }
-  return taken
+  return taken as Partial<T>
 }
 
 /** @throws MailError `VALIDATION_ERROR` naming the option. */

@@ -271,6 +271,12 @@ export class Ledger {
     return row !== undefined
   }
 
+  /** A row of the store's that cannot be read: it was set aside, and somebody has to look (INVARIANTS D2). */
+  warnUnreadable(id: string): void {
+    const message = 'The stored row cannot be read and was set aside: it is torn, or a newer release wrote it.'
+    this.#events.emit('warning', { code: 'STORE_UNAVAILABLE', message, id })
+  }
+
   warn(error: unknown, id?: string): void {
     const known = error instanceof MailError
     this.#events.emit('warning', {

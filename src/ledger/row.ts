@@ -182,6 +182,25 @@ export function withLateAnswer(row: Row, number: number, delivery: Delivery, res
   return row.status === 'queued' ? known : ended(known, 'failed')
 }
 
+/** The row after an operator's word on those who may have been mailed; undefined when there is nobody like that. */
+export function withResolution(row: Row, outcome: Exclude<Outcome, 'unknown'>, now: number): Row | undefined {
+  if (!row.recipients.some(({ status }) => status === 'unknown')) return undefined
+  const { provider } = row.attempts.at(-1) ?? {}
+  const known: Row = {
+    ...row,
+    recipients: row.recipients.map(({ address, field, ...rest }) =>
+      rest.status === 'unknown'
+        ? { address, field, status: outcome, ...(outcome === 'sent' ? {} : { reason: resolvedReason }) }
+        : { address, field, ...rest },
+    ),
+    events: [...(row.events ?? []), { type: 'resolved', at: isoText(now), outcome }],
+    ...(outcome === 'sent' ? { sentAt: row.sentAt ?? now, ...(provider === undefined ? {} : { provider }) } : {}),
+  }
+  return ended(known, 'failed', outcome === 'failed' ? { code: 'SEND_FAILED', reason: resolvedReason } : undefined)
+}
+
+const resolvedReason = 'Resolved by an operator.'
+
 export function receiptOf(row: Row, replayed = false): Receipt {
   const receipt: Mutable<Receipt> = {
     id: row.id,

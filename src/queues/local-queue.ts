@@ -88,7 +88,8 @@ export class LocalQueue {
     for (;;) {
       const room = 2 * concurrency - gate.size - gate.pending
       if (room <= 0 || this.#stopped) return
-      const { held, next } = await ledger.store.due(room, ledger.lease(2 * timeout))
+      const { held, next, unreadable = [] } = await ledger.store.due(room, ledger.lease(2 * timeout))
+      for (const id of unreadable) ledger.warnUnreadable(id)
       for (const one of held) {
         void gate.add(async () => {
           if (this.#stopped) return giveBack(one)

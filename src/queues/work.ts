@@ -92,7 +92,7 @@ export function queueWork(parts: Parts, finish: (entry: Entry) => Promise<Receip
 }
 
 /** Writes a row that was taken and is not worked on; one nobody will dispatch again gives its quota back. */
-async function settleHeld({ ledger, store }: Parts, held: Held, row: Row, delay = 0): Promise<void> {
+export async function settleHeld({ ledger, store }: Parts, held: Held, row: Row, delay = 0): Promise<void> {
   if (!(await ledger.settleHeld(held, row, { release: freesKey(row), remove: !row.accepted, delay }))) return
   if (!freesKey(row)) return
   const untouched = row.recipients.filter(({ status }) => status === 'failed').length

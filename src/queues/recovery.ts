@@ -1,0 +1,65 @@
+import type { Timer } from '../clock.ts'
+import { abandoned } from '../ledger/row.ts'
+import type { Parts } from '../parts.ts'
+import { settleHeld } from './work.ts'
+
+/** Gives messages whose process vanished the state that is certain about them. */
+export interface Recovery {
+  /** Looks now, unless it did a second ago. Never rejects. */
+  run(): Promise<void>
+  stop(): void
+}
+
+const every = 30_000
+const atMostEvery = 1_000
+const batch = 100
+
+/**
+ * Somebody has to notice that a lease ran out, also where no process works on the queue. So every mailer over a store that
+ * outlives it looks when it starts, every 30 s, and before it answers what became of messages.
+ */
+export function recovering(parts: Parts): Recovery {
+  const { ledger, clock, store, state } = parts
+  let timer: Timer | undefined
+  let running: Promise<void> | undefined
+  let ranAt = Number.NEGATIVE_INFINITY
+  let stopped = store.guarantees.durability === 'none'
+
+  const recoverAll = async (): Promise<void> => {
+    for (let found = batch; found === batch && !stopped && !state.closed; ) {
+      const { held, unreadable = [] } = await store.due(batch, ledger.lease(0), { lost: true })
+      for (const id of unreadable) ledger.warnUnreadable(id)
+      found = held.length
+      await Promise.all(
+        held.map((one) =>
+          settleHeld(parts, one, one.row.status === 'dispatching' ? abandoned(one.row) : one.row).catch((error) =>
+            ledger.warn(error, one.row.id),
+          ),
+        ),
+      )
+    }
+  }
+  const run = (): Promise<void> => {
+    if (stopped || clock.monotonic() - ranAt < atMostEvery) return running ?? Promise.resolve()
+    ranAt = clock.monotonic()
+    running ??= recoverAll()
+      .catch((error) => ledger.warn(error))
+      .finally(() => {
+        running = undefined
+        if (!stopped) wait()
+      })
+    return running
+  }
+  const wait = (): void => {
+    timer?.cancel()
+    timer = clock.setTimeout(() => void run(), every)
+    timer.unref()
+  }
+  return {
+    run,
+    stop() {
+      stopped = true
+      timer?.cancel()
+    },
+  }
+}
