@@ -16,12 +16,12 @@ export interface Parts extends Settings {
 }
 
 export function partsOf(settings: Settings): Parts {
-  const { clock, events, idempotencyTtl, retention } = settings
+  const { clock, events, idempotencyTtl, retention, timeout } = settings
   const store = checkedStore(storeOf(settings.givenStore, clock), clock)
   return {
     ...settings,
     store,
-    ledger: new Ledger({ store, clock, events, idempotencyTtl, retention }),
+    ledger: new Ledger({ store, clock, events, idempotencyTtl, retention, timeout }),
     read: createMessageReader(settings.reading),
   }
 }

@@ -22,7 +22,8 @@ import {
 import { Entry } from './entry.ts'
 import { abandoned, freesKey, type HandOverResult, receiptOf, withLateAnswer } from './row.ts'
 
-const leaseMargin = 10_000
+/** A lease outlasts its call by as long as the call may take, within these bounds, so that its end can still be written. */
+const leaseMargin = { least: 1_000, most: 10_000 }
 
 /** What the claim of a key found: the way is free, or another call's row. */
 export type KeyClaim =
@@ -36,6 +37,8 @@ export interface LedgerOptions {
   /** Milliseconds a key is held. */
   readonly idempotencyTtl: number
   readonly retention: Retention
+  /** Milliseconds a call of this mailer takes at most, unless it says otherwise. */
+  readonly timeout: number
 }
 
 /**
@@ -48,16 +51,18 @@ export class Ledger {
   readonly #events: Events
   readonly #idempotencyTtl: number
   readonly #retention: Retention
+  readonly #leaseMargin: number
   readonly #owner = randomUUID()
   /** Messages this process works on, from their claim to their last word. */
   readonly #open = new Map<string, Entry>()
 
-  constructor({ store, clock, events, idempotencyTtl, retention }: LedgerOptions) {
+  constructor({ store, clock, events, idempotencyTtl, retention, timeout }: LedgerOptions) {
     this.store = store
     this.#clock = clock
     this.#events = events
     this.#idempotencyTtl = idempotencyTtl
     this.#retention = retention
+    this.#leaseMargin = Math.min(Math.max(timeout, leaseMargin.least), leaseMargin.most)
   }
 
   get open(): ReadonlyMap<string, Entry> {
@@ -74,7 +79,7 @@ export class Ledger {
   }
 
   lease(timeout: number): Lease {
-    return { owner: this.#owner, ms: timeout + leaseMargin }
+    return { owner: this.#owner, ms: timeout + this.#leaseMargin }
   }
 
   /** Claims the delivery's idempotency key with a row that promises nothing yet, and looks at suppressions on the way. */
@@ -151,7 +156,7 @@ export class Ledger {
     const found =
       entry.fence === undefined
         ? await this.#insert(entry, row, { lease: this.lease(leaseMs), ...(look ? { look } : {}) })
-        : (await this.store.renew(row, entry.fence, leaseMs + leaseMargin, look))?.found
+        : (await this.store.renew(row, entry.fence, leaseMs + this.#leaseMargin, look))?.found
     if (!found) {
       throw new MailError(
         'INVALID_STATE',
