@@ -1,0 +1,81 @@
+import { type Clock, systemClock } from '../clock.ts'
+import { hashKey } from '../message/fingerprint.ts'
+import { borrowedStore } from './borrowed.ts'
+import { guaranteesOn, type KeyvClient, namespaceOf, type RedisAdapter, type ValkeyAdapter } from './keyv-client.ts'
+import type { KeyvLike } from './keyv-records.ts'
+import type { MailStore } from './store.ts'
+
+export interface KeyvClientStoreOptions {
+  readonly clock?: Clock
+  readonly maxQueued?: number
+}
+
+/**
+ * The atomic store over the client of a Keyv's adapter. The engine is loaded when it is made; neither the client nor the
+ * store of another is closed. What the adapter reports as an `error` event is listened to until `close`, since Keyv 6
+ * throws without a listener, where nobody could catch it.
+ */
+export function keyvClientStore(keyv: KeyvLike, client: KeyvClient, options: KeyvClientStoreOptions): MailStore {
+  const { clock, maxQueued } = options
+  const guarantees = guaranteesOn(client)
+  if (client.kind === 'store') return borrowedStore({ guarantees, open: () => client.store, close() {} })
+  const engineOptions = {
+    ...(clock === undefined || clock === systemClock ? {} : { clock }),
+    ...(maxQueued === undefined ? {} : { maxQueued }),
+  }
+  const ignore = () => {}
+  keyv.on('error', ignore)
+  return borrowedStore({
+    guarantees,
+    ...(clock === undefined ? {} : { clock }),
+    open: () => openEngine(keyv, client, engineOptions),
+    async close(engine) {
+      keyv.off('error', ignore)
+      await engine?.close()
+    },
+  })
+}
+
+async function openEngine(
+  keyv: KeyvLike,
+  client: Exclude<KeyvClient, { kind: 'store' }>,
+  options: KeyvClientStoreOptions,
+): Promise<MailStore> {
+  const name = dataName(namespaceOf(keyv))
+  if (client.kind === 'redis') {
+    const { redis } = await import('./redis.ts')
+    return redis({ ...options, client: redisClient(client.adapter), prefix: name })
+  }
+  const { postgres } = await import('./postgres.ts')
+  return postgres({ ...options, pool: client.adapter, schema: name })
+}
+
+/** The client of iovalkey as it is. That of node-redis is connected by its adapter when it has to be, within the verb's time. */
+function redisClient(adapter: RedisAdapter | ValkeyAdapter): object {
+  if ('redis' in adapter) return adapter.redis
+  const { client } = adapter
+  return {
+    isOpen: true,
+    // What cluster and sentinel clients are known by; each takes arguments of its own.
+    ...('slots' in client ? { slots: true } : {}),
+    ...('getMasterNode' in client ? { getMasterNode: true } : {}),
+    async sendCommand(...args: unknown[]) {
+      const connected = (await adapter.getClient()) as { sendCommand(...args: unknown[]): Promise<unknown> }
+      return connected.sendCommand(...args)
+    },
+  }
+}
+
+/**
+ * What the data of a namespace is called on the server: `sendwright`, or `sendwright_shop` for a namespace of lower case
+ * letters, digits and single underscores; a hash stands for any other.
+ */
+export function dataName(namespace: string | undefined): string {
+  if (namespace === undefined) return 'sendwright'
+  if (/^[a-z0-9]+(_[a-z0-9]+)*$/.test(namespace) && namespace.length <= longestName) return `sendwright_${namespace}`
+  const hash = Buffer.from(hashKey('namespace', namespace), 'base64url').toString('hex')
+  return `sendwright__${hash.slice(0, longestName)}`
+}
+
+/** PostgreSQL cuts names at 63 bytes. */
+const longestName = 40
