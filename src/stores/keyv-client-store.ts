@@ -73,7 +73,8 @@ function redisClient(adapter: RedisAdapter | ValkeyAdapter): object {
 export function dataName(namespace: string | undefined): string {
   if (namespace === undefined) return 'sendwright'
   if (/^[a-z0-9]+(_[a-z0-9]+)*$/.test(namespace) && namespace.length <= longestName) return `sendwright_${namespace}`
-  const hash = Buffer.from(hashKey('namespace', namespace), 'base64url').toString('hex')
+  // As JSON, which keeps lone surrogates apart.
+  const hash = Buffer.from(hashKey('namespace', JSON.stringify(namespace)), 'base64url').toString('hex')
   return `sendwright__${hash.slice(0, longestName)}`
 }
 
