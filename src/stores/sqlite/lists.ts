@@ -1,0 +1,123 @@
+import type { MessageStatus } from '../../receipt.ts'
+import { pageSize } from '../page.ts'
+import { labelsOf } from '../row-record.ts'
+import { type ListQuery, type Row, type RowPage, settledStatuses } from '../store.ts'
+import type { Connection } from './connection.ts'
+import { readCursor, writeCursor } from './cursor.ts'
+import type { LabelKind } from './labels.ts'
+import { fromSql, type SqlText, tenantToSql, toSql } from './sql-text.ts'
+import { isGone, rowWithoutContent, selectRows, type WithBody } from './stored-row.ts'
+
+/** Newest first, and of the same millisecond the higher id. */
+interface Place {
+  readonly created_at: number
+  readonly id: SqlText
+}
+
+/** Where rows are listed: answers up to `limit` places after one, in the order of the list. */
+type Index = (after: Place, limit: number) => readonly Place[]
+
+/** Rows that one call looks at. When most of them turn out to be over, the page ends early. */
+const mostLooked = 10_000
+const fewest = 16
+
+const statuses: readonly MessageStatus[] = [...settledStatuses, 'unknown', 'queued', 'scheduled', 'dispatching']
+
+/** Rows without their content, which no list shows and which may be large. */
+export function listRows(connection: Connection, query: ListQuery): RowPage {
+  const limit = pageSize(query)
+  const cursor = readCursor<[number, string]>(query, ['number', 'string'])
+  const index = indexOf(connection, query)
+  const items: Row[] = []
+  const unreadable: string[] = []
+  let place = firstPlace(query, cursor)
+  const page = (more: boolean): RowPage => ({
+    items,
+    ...(more ? { cursor: writeCursor([place.created_at, fromSql(place.id)]) } : {}),
+    ...(unreadable.length > 0 ? { unreadable } : {}),
+  })
+  for (let looked = 0; looked < mostLooked; ) {
+    const asked = Math.max(limit + 1 - items.length, fewest)
+    const places = index(place, asked)
+    for (const next of places) {
+      const found = rowAt(connection, next, query)
+      if (found && items.length === limit) return page(true)
+      if (typeof found === 'string') unreadable.push(found)
+      else if (found) items.push(found)
+      place = next
+    }
+    if (places.length < asked) return page(false)
+    looked += places.length
+  }
+  return page(true)
+}
+
+function firstPlace({ until = Number.MAX_SAFE_INTEGER }: ListQuery, cursor: [number, string] | undefined): Place {
+  return cursor && cursor[0] < until ? { created_at: cursor[0], id: toSql(cursor[1]) } : { created_at: until, id: '' }
+}
+
+function indexOf(connection: Connection, { tenant, index, since = Number.MIN_SAFE_INTEGER }: ListQuery): Index {
+  const owner = tenantToSql(tenant)
+  const byStatus = (status: MessageStatus, after: Place, limit: number) =>
+    connection.all<Place>(
+      `SELECT created_at, id FROM sendwright_messages INDEXED BY sendwright_messages_list
+        WHERE accepted = 1 AND tenant = ? AND status = ? AND (created_at, id) < (?, ?) AND created_at >= ?
+        ORDER BY created_at DESC, id DESC LIMIT ?`,
+      owner,
+      status,
+      after.created_at,
+      after.id,
+      since,
+      limit,
+    )
+  const byLabel = (kind: LabelKind, value: string, after: Place, limit: number) =>
+    connection.all<Place>(
+      `SELECT created_at, id FROM sendwright_labels
+        WHERE kind = ? AND tenant = ? AND value = ? AND (created_at, id) < (?, ?) AND created_at >= ?
+        ORDER BY created_at DESC, id DESC LIMIT ?`,
+      kind,
+      owner,
+      toSql(value),
+      after.created_at,
+      after.id,
+      since,
+      limit,
+    )
+  if (!index) {
+    // One index serves this list too, since every index costs every message: the statuses are merged.
+    return (after, limit) =>
+      statuses
+        .flatMap((status) => byStatus(status, after, limit))
+        .sort(newestFirst)
+        .slice(0, limit)
+  }
+  if ('status' in index) return (after, limit) => byStatus(index.status, after, limit)
+  if ('tag' in index) return (after, limit) => byLabel('tag', index.tag, after, limit)
+  return (after, limit) => byLabel('recipient', index.recipient, after, limit)
+}
+
+/** As SQLite orders them. */
+function newestFirst(a: Place, b: Place): number {
+  return b.created_at - a.created_at || compareTexts(b.id, a.id)
+}
+
+function compareTexts(a: SqlText, b: SqlText): number {
+  if (typeof a !== typeof b) return typeof a === 'string' ? -1 : 1
+  return Buffer.compare(Buffer.from(a as string), Buffer.from(b as string))
+}
+
+/** The row there, its id when it cannot be read, or undefined when the place leads to none of this list. */
+function rowAt(connection: Connection, { id }: Place, { tenant, index }: ListQuery): Row | string | undefined {
+  const stored = connection.get<WithBody>(`${selectRows} WHERE id = ?`, id)
+  if (!stored?.accepted || isGone(stored, connection.time.steady())) return undefined
+  let row: Row
+  try {
+    row = rowWithoutContent(stored)
+  } catch {
+    return fromSql(id)
+  }
+  if (row.tenant !== tenant) return undefined
+  if (index && 'tag' in index && !row.tags.includes(index.tag)) return undefined
+  if (index && 'recipient' in index && !labelsOf(row).recipients.includes(index.recipient)) return undefined
+  return row
+}

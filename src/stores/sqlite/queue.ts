@@ -1,0 +1,226 @@
+import { MailError } from '../../errors.ts'
+import { contentBytes } from '../row-content.ts'
+import { type Due, type DueOptions, type Held, type Lease, type Row, settledStatuses } from '../store.ts'
+import type { Connection } from './connection.ts'
+import type { Rows } from './rows.ts'
+import { resting, scheduleOf } from './schedule.ts'
+import { rowState } from './schema.ts'
+import { fromSql, type SqlText, tenantFromSql } from './sql-text.ts'
+import { rowOf, selectRows, type WithBody } from './stored-row.ts'
+
+/** Rows that one call makes ready at least, and tenants it looks at when there are more. */
+const ripenedAtOnce = 100
+const tenantsAtOnce = 32
+const ripenedPerTenant = 4
+/** Leases that ran out on rows that are nobody's work are ended beside those that are handed out, this many at once. */
+const endedAtOnce = 50
+/** Bytes of content handed out at once: they are decoded while the event loop waits. */
+const contentAtOnce = 8 * 1024 * 1024
+
+type Tenants = ReadonlySet<string | undefined>
+const none: Tenants = new Set()
+
+/** The rows whose time has come: lost ones first, then waiting ones by priority and arrival, tenants in turn. */
+export class Queue {
+  readonly #rows: Rows
+  /** The tenants whose turn was last: when rows are handed out, and when they are made ready. */
+  #served: SqlText = ''
+  #ripened: SqlText = ''
+
+  constructor(rows: Rows) {
+    this.#rows = rows
+  }
+
+  due(connection: Connection, count: number, lease: Lease, { lost, without = none }: DueOptions): Due {
+    const hand = new Hand(this.#rows, connection, count, lease)
+    this.#takeLost(connection, hand)
+    if (!lost) {
+      this.#ripen(connection, Math.max(ripenedAtOnce, 2 * count))
+      this.#takeReady(connection, hand, without)
+    }
+    const next = nextDue(connection, without)
+    return {
+      held: hand.held,
+      ...(next === undefined ? {} : { next }),
+      ...(hand.unreadable.length > 0 ? { unreadable: hand.unreadable } : {}),
+    }
+  }
+
+  #takeLost(connection: Connection, hand: Hand): void {
+    const lost = connection.all<WithBody>(
+      `${selectRows} INDEXED BY sendwright_messages_agenda WHERE state = ${rowState.leased} AND wake <= ?
+        ORDER BY wake LIMIT ?`,
+      connection.time.steady(),
+      hand.room + endedAtOnce,
+    )
+    for (const stored of lost) {
+      if (settledStatuses.has(stored.status) || stored.status === 'unknown') this.#endLease(connection, stored, hand)
+      else if (hand.room > 0) hand.take(stored)
+    }
+  }
+
+  #endLease(connection: Connection, stored: WithBody, hand: Hand): void {
+    const { number, status, key, key_until: keyUntil, content_until: contentUntil } = stored
+    const keptUntil = settledStatuses.has(status) ? stored.kept_until : null
+    if (keptUntil !== null || contentUntil !== null) {
+      const { state, wake } = resting(keptUntil, contentUntil)
+      connection.run('UPDATE sendwright_messages SET state = ?, wake = ? WHERE number = ?', state, wake, number)
+      return
+    }
+    const row = hand.readable(stored)
+    if (!row) return
+    const schedule = scheduleOf(row, connection.time, {}, key === null ? null : keyUntil)
+    connection.run(
+      'UPDATE sendwright_messages SET state = ?, wake = ?, kept_until = ?, content_until = ? WHERE number = ?',
+      schedule.state,
+      schedule.wake,
+      schedule.keptUntil,
+      schedule.contentUntil,
+      number,
+    )
+  }
+
+  /**
+   * Makes rows ready whose time has come, a bounded number. When there are more, every tenant gets some in turn, so that
+   * thousands of one tenant's for the same moment do not delay another's one.
+   */
+  #ripen(connection: Connection, most: number): void {
+    let ripened = 0
+    for (const [state, now] of timed(connection)) {
+      ripened += connection.run(
+        `UPDATE sendwright_messages SET state = ${rowState.ready}, wake = NULL WHERE number IN (
+          SELECT number FROM sendwright_messages INDEXED BY sendwright_messages_agenda
+            WHERE state = ? AND wake <= ? ORDER BY wake LIMIT ?)`,
+        state,
+        now,
+        most - ripened,
+      )
+    }
+    if (ripened < most) return
+    for (let looked = 0; looked < tenantsAtOnce; looked++) {
+      const tenant = nextTenant(connection, 'waiting', this.#ripened)
+      if (tenant === undefined) return
+      this.#ripened = tenant
+      for (const [state, now] of timed(connection)) {
+        connection.run(
+          `UPDATE sendwright_messages SET state = ${rowState.ready}, wake = NULL WHERE number IN (
+            SELECT number FROM sendwright_messages INDEXED BY sendwright_messages_waiting
+              WHERE state IN (${rowState.delayed}, ${rowState.scheduled}) AND tenant = ? AND state = ? AND wake <= ?
+              ORDER BY wake LIMIT ${ripenedPerTenant})`,
+          tenant,
+          state,
+          now,
+        )
+      }
+    }
+  }
+
+  #takeReady(connection: Connection, hand: Hand, without: Tenants): void {
+    while (hand.room > 0) {
+      const tenant = nextReady(connection, this.#served, without)
+      if (tenant === undefined) return
+      this.#served = tenant
+      const alone = isSame(tenant, nextReady(connection, tenant, without))
+      const rows = connection.all<WithBody>(
+        `${selectRows} INDEXED BY sendwright_messages_ready WHERE state = ${rowState.ready} AND tenant = ?
+          ORDER BY priority DESC, place LIMIT ?`,
+        tenant,
+        alone ? hand.room : 1,
+      )
+      for (const stored of rows) {
+        if (hand.room > 0) hand.take(stored)
+      }
+    }
+  }
+}
+
+/** What one call takes. */
+class Hand {
+  readonly held: Held[] = []
+  readonly unreadable: string[] = []
+  readonly #rows: Rows
+  readonly #connection: Connection
+  readonly #count: number
+  readonly #lease: Lease
+  #content = 0
+
+  constructor(rows: Rows, connection: Connection, count: number, lease: Lease) {
+    this.#rows = rows
+    this.#connection = connection
+    this.#count = count
+    this.#lease = lease
+  }
+
+  get room(): number {
+    return this.#content < contentAtOnce ? this.#count - this.held.length : 0
+  }
+
+  take(stored: WithBody): void {
+    const held = this.#orSetAside(stored, () => this.#rows.take(this.#connection, stored, this.#lease))
+    if (!held) return
+    this.held.push(held)
+    this.#content += contentBytes(held.row)
+  }
+
+  readable(stored: WithBody): Row | undefined {
+    return this.#orSetAside(stored, () => rowOf(this.#connection, stored))
+  }
+
+  /** A row that cannot be read is nobody's work any more: somebody has to look at it (INVARIANTS D2). */
+  #orSetAside<T>(stored: WithBody, read: () => T): T | undefined {
+    try {
+      return read()
+    } catch (error) {
+      if (!(error instanceof MailError)) throw error
+      this.unreadable.push(fromSql(stored.id))
+      this.#rows.setAside(this.#connection, stored)
+      return undefined
+    }
+  }
+}
+
+const timed = ({ time }: Connection) =>
+  [
+    [rowState.delayed, time.steady()],
+    [rowState.scheduled, time.wall()],
+  ] as const
+
+/** The tenant with such rows that comes after another one, the first after the last; undefined when there are no rows. */
+function nextTenant(connection: Connection, index: 'ready' | 'waiting', after: SqlText): SqlText | undefined {
+  const states =
+    index === 'ready' ? `state = ${rowState.ready}` : `state IN (${rowState.delayed}, ${rowState.scheduled})`
+  const select = `SELECT tenant FROM sendwright_messages INDEXED BY sendwright_messages_${index} WHERE ${states}`
+  const later = connection.get<{ tenant: SqlText }>(`${select} AND tenant > ? ORDER BY tenant LIMIT 1`, after)
+  return (later ?? connection.get<{ tenant: SqlText }>(`${select} ORDER BY tenant LIMIT 1`))?.tenant
+}
+
+/** The same, passing over some tenants; undefined when no other has rows. */
+function nextReady(connection: Connection, after: SqlText, without: Tenants): SqlText | undefined {
+  const first = nextTenant(connection, 'ready', after)
+  let tenant = first
+  while (tenant !== undefined && without.has(tenantFromSql(tenant))) {
+    tenant = nextTenant(connection, 'ready', tenant)
+    if (isSame(tenant, first)) return undefined
+  }
+  return tenant
+}
+
+const isSame = (a: SqlText | undefined, b: SqlText | undefined): boolean =>
+  a === b || (typeof a === 'object' && typeof b === 'object' && fromSql(a) === fromSql(b))
+
+/** Milliseconds until a waiting row is due; undefined when none waits. */
+function nextDue(connection: Connection, without: Tenants): number | undefined {
+  if (nextReady(connection, '', without) !== undefined) return 0
+  const waits = timed(connection).flatMap(([state, now]) => {
+    const first = connection.all<{ wake: number; tenant: SqlText }>(
+      `SELECT wake, tenant FROM sendwright_messages INDEXED BY sendwright_messages_agenda
+        WHERE state = ? AND wake IS NOT NULL ORDER BY wake LIMIT ${tenantsAtOnce}`,
+      state,
+    )
+    const asked = first.find(({ tenant }) => !without.has(tenantFromSql(tenant)))
+    // Where only others are near, to look again then is early rather than late.
+    const next = asked ?? (first.length === tenantsAtOnce ? first.at(-1) : undefined)
+    return next ? [Math.max(0, next.wake - now)] : []
+  })
+  return waits.length > 0 ? Math.min(...waits) : undefined
+}
