@@ -65,6 +65,11 @@ export async function closeDown(parts: Parts, queue: QueueWork, deadline: number
   forget()
   await within(parts, grace, Promise.all([closeAll(root.own.values()), openTenants.close()]))
   try {
+    await parts.engine?.close()
+  } catch (error) {
+    parts.ledger.warn(error)
+  }
+  try {
     await store.close()
   } catch (error) {
     parts.ledger.warn(error)

@@ -23,7 +23,7 @@ import {
   takeOptions,
 } from './options.ts'
 import type { Plan } from './plan.ts'
-import type { Worker } from './queues/work.ts'
+import type { QueueStats, Worker } from './queues/work.ts'
 import type { Receipt } from './receipt.ts'
 import { settingsOf } from './settings.ts'
 import type { Awaitable } from './stores/store.ts'
@@ -91,10 +91,12 @@ export function createMailer<const P extends Providers>(options: MailerOptions<P
         return withEngine((engine) => engine.merging(send)(taken.message, taken.recipients, options, limit))
       }),
       cancel: typed(async (id) => (await messages()).cancel(id)),
+      reschedule: typed(async (id, at) => (await messages()).reschedule(id, at)),
       resolve: typed(async (id, outcome) => (await messages()).resolve(id, outcome)),
       messages: {
         get: async (id, lookUp) => (await messages()).get(id, lookUp),
         find: async (by, lookUp) => (await messages()).find(by, lookUp),
+        retry: typed(async (id) => (await messages()).retry(id)),
         list: typed(async (filter) => (await messages()).list(filter)),
       },
       suppressions: {
@@ -107,18 +109,19 @@ export function createMailer<const P extends Providers>(options: MailerOptions<P
     }
   }
 
-  const work = ({ concurrency = settings.concurrency } = {}): Worker => {
+  const startWork = ({ concurrency = settings.concurrency, holds = true } = {}): Worker => {
     if (!(Number.isInteger(concurrency) && concurrency > 0)) {
       throw configurationError('work: concurrency must be a whole number from 1.')
     }
     if (state.closed) throw closed()
     let worker: Worker | undefined
     void withEngine((engine) => {
-      worker = engine.work(concurrency)
+      worker = engine.work(concurrency, holds)
     })
     // In the order of the calls, so a worker that is stopped before it began has begun by then.
-    return { stop: () => void withEngine(() => worker?.stop()) }
+    return { stop: async () => withEngine(() => worker?.stop()) }
   }
+  if (options.queue?.work) startWork({ holds: false })
 
   const close = closing(settings, (deadline) => withEngine((engine) => engine.close(deadline)))
   return {
@@ -126,7 +129,12 @@ export function createMailer<const P extends Providers>(options: MailerOptions<P
     tenant: (id) => faceFor(tenantId(id)),
     tenants: { invalidate: (id) => tenants.invalidate(id) },
     on: (type, listener) => events.on(type, listener),
-    work,
+    work: ({ concurrency = settings.concurrency } = {}) => startWork({ concurrency }),
+    queue: {
+      pause: async () => withEngine((engine) => engine.queue.pause()),
+      resume: async () => withEngine((engine) => engine.queue.resume()),
+      stats: async () => withEngine((engine) => engine.queue.stats()),
+    },
     close,
     [Symbol.asyncDispose]: async () => void (await close()),
   }
@@ -173,6 +181,12 @@ export interface TenantMailer<P extends Providers = Providers> {
   /** Stops a queued or scheduled message. @throws MailError `NOT_FOUND`; `INVALID_STATE` when it is too late. */
   cancel(id: string): Promise<Receipt>
   /**
+   * Moves a queued or scheduled message to another moment; one in the past means now.
+   *
+   * @throws MailError `NOT_FOUND`; `INVALID_STATE` when it is too late.
+   */
+  reschedule(id: string, at: Date | number | string): Promise<Receipt>
+  /**
    * An operator's word on those who may have been mailed: from the provider's log, or from the recipient. `failed` frees
    * the idempotency key. @throws MailError `NOT_FOUND`; `INVALID_STATE` when nobody is `unknown`.
    */
@@ -192,8 +206,17 @@ export interface Mailer<P extends Providers = Providers> extends TenantMailer<P>
   }
   /** Answers a function that removes the listener. */
   on<T extends MailEventType>(type: T, listener: (event: MailEvents[T]) => unknown): () => void
-  /** Makes this process dispatch the queue. */
+  /**
+   * Makes this process dispatch the queue. Over a store shared between processes it keeps the process alive, since work may
+   * come at any time, until the worker is stopped or the mailer closed.
+   */
   work(options?: { readonly concurrency?: number }): Worker
+  readonly queue: {
+    /** Begins nothing more: with an engine in no process, else in this one. Enqueuing goes on. */
+    pause(): Promise<void>
+    resume(): Promise<void>
+    stats(): Promise<QueueStats>
+  }
   /**
    * Stops the intake, lets what is under way finish until `deadline` (default 30,000 ms), then gives it up; frees every
    * socket and timer. Later calls are refused with `CLOSED`.

@@ -39,7 +39,9 @@ export {
   type SendContext,
   sanitizeReason,
 } from './provider.ts'
-export type { Worker } from './queues/work.ts'
+// For those who write a queue engine.
+export type { EngineStats, EngineWorker, EnqueueOptions, Job, NewJob, QueueEngine } from './queues/engine.ts'
+export type { QueueStats, Worker } from './queues/work.ts'
 export type {
   Attempt,
   MessageRecord,

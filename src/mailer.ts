@@ -1,3 +1,4 @@
+import { type Call, callOf } from './call.ts'
 import { closeDown, type Manifest } from './closing.ts'
 import { conclude } from './dispatch/conclude.ts'
 import { handOver } from './dispatch/hand-over.ts'
@@ -93,8 +94,10 @@ export function engineOf(settings: Settings) {
       return entry ? finish(entry) : receipt
     },
     async enqueue(intake: Intake): Promise<Receipt> {
-      const receipt = await accept(await prepare(intake))
-      queue.wake()
+      const delivery = await prepare(intake)
+      const receipt = await accept(delivery)
+      if (!receipt.replayed && receipt.status !== 'sandboxed')
+        await queue.waits(waitingOf(receipt.id, callOf(delivery)))
       return receipt
     },
     async plan(intake: Intake): Promise<Plan> {
@@ -102,13 +105,20 @@ export function engineOf(settings: Settings) {
     },
     merging: (send: MergeParts['send']) =>
       merging({ send, share: sharing(parts), newGroup: () => new BulkGroup(clock) }),
-    messages: (tenant: string | undefined) => messagesOf(parts, recovery, tenant),
+    messages: (tenant: string | undefined) => messagesOf(parts, { recovery, queue }, tenant),
     suppressions: (tenant: string | undefined) =>
       suppressionsOf(store, clock, async () => (await tenants.resolve(tenant)).tenant),
-    work: (concurrency: number): Worker => queue.work(concurrency),
+    work: (concurrency: number, holds: boolean): Worker => queue.work(concurrency, holds),
+    queue,
     close(deadline: number): Promise<Manifest> {
       recovery.stop()
       return closeDown(parts, queue, deadline)
     },
   }
 }
+
+const waitingOf = (id: string, { priority, sendAt }: Call) => ({
+  id,
+  priority,
+  ...(sendAt === undefined ? {} : { dueAt: sendAt }),
+})

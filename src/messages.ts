@@ -1,10 +1,11 @@
 import { MailError } from './errors.ts'
-import { ended, freesKey, receiptOf, recordOf, withResolution } from './ledger/row.ts'
+import { ended, freesKey, receiptOf, recordOf, withResolution, withRetry } from './ledger/row.ts'
 import { mailboxKey } from './message/address.ts'
 import { moment, refused, takeFields } from './options.ts'
 import type { Parts } from './parts.ts'
-import { refund } from './policies/quota.ts'
+import { refund, takeQuotas } from './policies/quota.ts'
 import type { Recovery } from './queues/recovery.ts'
+import type { QueueWork } from './queues/work.ts'
 import type { MessageRecord, MessageStatus, Outcome, Receipt } from './receipt.ts'
 import {
   type ListQuery,
@@ -47,6 +48,13 @@ export interface Messages {
   ): Promise<MessageRecord | undefined>
   /** Newest first. Needs a store that can list; `UNSUPPORTED_FEATURE` otherwise. */
   list(filter?: MessageFilter): Promise<Page<MessageRecord>>
+  /**
+   * Puts a dead letter back into the queue: one of `enqueue` that ended `failed`, while its content is kept
+   * (`retention.content`). It takes its quota anew, has the whole retry schedule before it, and holds no idempotency key.
+   *
+   * @throws MailError `NOT_FOUND`, `INVALID_STATE`, `SEND_LIMIT_EXCEEDED`.
+   */
+  retry(id: string): Promise<Receipt>
 }
 
 /** What a person may say of an `unknown` message. */
@@ -54,12 +62,18 @@ export type Resolution = Exclude<Outcome, 'unknown'>
 
 export interface MessageWork extends Messages {
   cancel(id: string): Promise<Receipt>
+  reschedule(id: string, at: Date | number | string): Promise<Receipt>
   resolve(id: string, outcome: Resolution): Promise<Receipt>
 }
 
 const resolutions: ReadonlySet<unknown> = new Set<Resolution>(['sent', 'rejected', 'failed'])
 
-export function messagesOf(parts: Parts, recovery: Recovery, tenant: string | undefined): MessageWork {
+export interface MessageParts {
+  readonly recovery: Recovery
+  readonly queue: QueueWork
+}
+
+export function messagesOf(parts: Parts, { recovery, queue }: MessageParts, tenant: string | undefined): MessageWork {
   const { store, ledger, clock } = parts
   const visible = (row: Row | undefined, options: LookUpOptions = {}): row is Row =>
     row?.accepted === true && row.tenant === (tenant ?? options.tenant)
@@ -93,6 +107,11 @@ export function messagesOf(parts: Parts, recovery: Recovery, tenant: string | un
     return receiptOf(row)
   }
 
+  const waits = async (id: string): Promise<void> => {
+    const row = await store.read(id)
+    if (row) await queue.waits(row)
+  }
+
   return {
     async get(id, options) {
       const row = await current(await store.read(id))
@@ -120,6 +139,37 @@ export function messagesOf(parts: Parts, recovery: Recovery, tenant: string | un
         }),
         'Only a queued or scheduled message can be cancelled; this one is further.',
       ),
+    async reschedule(id, at) {
+      const dueAt = moment('at', at)
+      const receipt = await change(
+        id,
+        ['queued', 'scheduled'],
+        ({ dueAt: _, ...row }) =>
+          dueAt > clock.now() ? { ...row, status: 'scheduled', dueAt } : { ...row, status: 'queued' },
+        'Only a queued or scheduled message can be rescheduled; this one is further.',
+      )
+      await waits(id)
+      return receipt
+    },
+    async retry(id) {
+      const row = await own(id)
+      const cost = row.recipients.filter(({ status }) => status === 'failed').length
+      const { quotas } = await parts.tenants.resolve(row.tenant)
+      const taken = row.status === 'failed' && row.work ? await takeQuotas(store, quotas, cost) : []
+      try {
+        const receipt = await change(
+          id,
+          ['failed'],
+          (held) => withRetry(held, taken, clock.now()),
+          'Only a message of the queue that failed, and whose content is still kept, can be sent again.',
+        )
+        await waits(id)
+        return receipt
+      } catch (error) {
+        await refund(store, taken, cost)
+        throw error
+      }
+    },
     async resolve(id, outcome) {
       if (!resolutions.has(outcome)) throw refused('outcome', "Must be 'sent', 'rejected' or 'failed'.")
       return change(

@@ -10,6 +10,7 @@ import type { AddressRules } from './message/address.ts'
 import type { AddressInput, Message } from './message/message.ts'
 import type { Policy } from './policies/policy.ts'
 import type { Provider } from './provider.ts'
+import type { QueueEngine } from './queues/engine.ts'
 import type { Route, RouteFunction, RouteInput } from './routing/route.ts'
 import type { KeyvLike } from './stores/keyv.ts'
 import type { MailStore, Retention } from './stores/store.ts'
@@ -70,7 +71,9 @@ export interface MailerOptions<P extends Providers = Providers> {
 }
 
 export interface QueueOptions {
-  /** Whether this process dispatches queued messages. Default: true with a store of this process, else false. */
+  /** Carries jobs between processes: `bullmq(…)` or `pgBoss(…)`. Default: workers look into the store. */
+  readonly engine?: QueueEngine
+  /** Whether this process dispatches queued messages, from the start on. Default: true with a store of this process, else false. */
   readonly work?: boolean
   /** Messages dispatched at a time. Default 10. */
   readonly concurrency?: number
@@ -292,6 +295,9 @@ function checkShapes(options: MailerOptions): void {
   for (const name of ['random', 'ids'] as const) {
     must(name, options[name] === undefined || typeof options[name] === 'function', 'a function')
   }
+  const engine: unknown = options.queue?.engine
+  const verbs = ['enqueue', 'work', 'pause', 'resume', 'close', 'stats']
+  must('queue.engine', engine === undefined || has(engine, ...verbs), 'a queue engine')
   must('clock', clock === undefined || has(clock, 'now', 'monotonic', 'setTimeout'), 'a Clock')
   must('logger', logger === undefined || has(logger, 'warn', 'error'), 'an object with warn and error')
   const isRecord = typeof tenants === 'object' && tenants !== null

@@ -6,6 +6,8 @@ import { type Ids, messageIds } from './ids.ts'
 import type { ReaderOptions } from './message/reader.ts'
 import { checkMailerOptions, type MailerOptions, refused } from './options.ts'
 import { type CustomPolicies, customPolicies } from './policies/custom.ts'
+import type { QueueEngine } from './queues/engine.ts'
+import { clientOf, guaranteesOn } from './stores/keyv-client.ts'
 import { checkKeyv, isKeyv } from './stores/keyv-like.ts'
 import type { Guarantees, Retention } from './stores/store.ts'
 import { fromOption, TenantContext } from './tenants/context.ts'
@@ -34,6 +36,7 @@ export interface Settings {
   readonly sandbox: boolean
   readonly timeout: number
   readonly work: boolean
+  readonly engine: QueueEngine | undefined
   readonly concurrency: number
   /** Set by `close`: nothing new is taken. */
   readonly state: { closed: boolean }
@@ -59,7 +62,7 @@ export function settingsOf(options: MailerOptions): Settings {
   const { scope, durability } = guaranteesOf(options.store)
   if (options.scope === 'shared' && scope === 'process') {
     throw configurationError(
-      "scope 'shared' needs a store whose claims hold between processes; this one holds in its own process only.",
+      "scope 'shared' needs a store whose claims hold between processes; this one holds in its own process only. Use sqlite(path), redis({ client }), postgres({ pool }), or a Keyv over one of them, @keyv/redis, @keyv/valkey or @keyv/postgres.",
     )
   }
   const root = new TenantContext({
@@ -98,6 +101,7 @@ export function settingsOf(options: MailerOptions): Settings {
     sandbox: options.sandbox ?? false,
     timeout: options.timeout ?? defaultTimeout,
     work: options.queue?.work ?? durability === 'none',
+    engine: options.queue?.engine,
     concurrency: options.queue?.concurrency ?? defaultConcurrency,
     state: { closed: false },
     tenantId,
@@ -114,14 +118,15 @@ function retryOf({ rounds, base, longest, schedule }: RetryOptions = {}): Requir
   }
 }
 
-/** What the store promises, known before it is made: memory and a Keyv serve one process and survive nothing. */
+/** What the store promises, known before it is made: memory and most Keyvs serve one process and survive nothing. */
 function guaranteesOf(store: MailerOptions['store']): Pick<Guarantees, 'scope' | 'durability'> {
   const ofThisProcess = { scope: 'process', durability: 'none' } as const
   if (store === undefined) return ofThisProcess
   if (typeof store !== 'object' || store === null) throw noStore()
   if (isKeyv(store)) {
     checkKeyv(store)
-    return ofThisProcess
+    const client = clientOf(store)
+    return client ? guaranteesOn(client) : ofThisProcess
   }
   if (typeof store.guarantees !== 'object' || store.guarantees === null) throw noStore()
   return store.guarantees

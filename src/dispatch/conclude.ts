@@ -67,11 +67,18 @@ function laterRun(
   if (row.kind !== 'queue' || !row.recipients.some(({ status }) => status === 'failed' || status === 'pending')) return
   const now = clock.now()
   if (callOf(delivery).deadline.cause === 'close') return { dueAt: now, runs: row.runs }
+  // A limit says nothing about the message: it waits its turn, as long as that takes.
+  if (failure?.code === 'SEND_LIMIT_EXCEEDED' && failure.retryAfter !== undefined) {
+    return notLate(row, { dueAt: now + failure.retryAfter, runs: row.runs })
+  }
   const pause = schedule[row.runs]
   if (pause === undefined || (failure !== undefined && !mayPass(failure))) return
   const dueAt = now + Math.max(pause, Math.min(failure?.retryAfter ?? 0, longestRetryAfter))
-  return row.notAfter !== undefined && dueAt >= row.notAfter ? undefined : { dueAt, runs: row.runs + 1 }
+  return notLate(row, { dueAt, runs: row.runs + 1 })
 }
+
+const notLate = <T extends { readonly dueAt: number }>({ notAfter }: Row, later: T): T | undefined =>
+  notAfter !== undefined && later.dueAt >= notAfter ? undefined : later
 
 const mayPass = ({ code, retryable, kind }: MailError): boolean =>
   statusOfCode[code] === undefined && (retryable || (kind !== undefined && kindsToWaitFor.has(kind)))

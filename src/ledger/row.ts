@@ -10,7 +10,7 @@ import type {
   RecipientStatus,
   TimelineEvent,
 } from '../receipt.ts'
-import type { Row, RowRecipient } from '../stores/store.ts'
+import type { Row, RowRecipient, Taken } from '../stores/store.ts'
 
 /** How a hand-over ended: the provider's answer, or the error it rejected with. */
 export type HandOverResult = { readonly answer: Answer } | { readonly error: MailError }
@@ -180,6 +180,22 @@ export function withLateAnswer(row: Row, number: number, delivery: Delivery, res
     ...(sentAt === undefined ? {} : { sentAt }),
   }
   return row.status === 'queued' ? known : ended(known, 'failed')
+}
+
+/** A dead letter on its way back into the queue; undefined for what is none, or has lost its content. */
+export function withRetry(row: Row, taken: readonly Taken[], now: number): Row | undefined {
+  if (row.kind !== 'queue' || row.status !== 'failed' || !row.work) return undefined
+  const { lastError: _, ...rest } = row
+  return {
+    ...rest,
+    status: 'queued',
+    runs: 0,
+    work: { ...row.work, taken },
+    recipients: row.recipients.map(({ address, field, ...known }) =>
+      known.status === 'failed' ? { address, field, status: 'pending' } : { address, field, ...known },
+    ),
+    events: [...(row.events ?? []), { type: 'retried', at: isoText(now) }],
+  }
 }
 
 /** The row after an operator's word on those who may have been mailed; undefined when there is nobody like that. */

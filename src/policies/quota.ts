@@ -1,6 +1,7 @@
 import { callOf, changeCall } from '../call.ts'
 import { MailError } from '../errors.ts'
 import type { MailStore, Taken, Window } from '../stores/store.ts'
+import type { TenantContext } from '../tenants/context.ts'
 import type { Policy } from './policy.ts'
 
 /**
@@ -14,19 +15,34 @@ export const quota =
     const { quotas } = callOf(delivery).context
     if (quotas.length === 0) return next(delivery)
     const cost = delivery.envelope.recipients.length
-    const taken: Taken[] = []
+    const taken = await takeQuotas(store, quotas, cost)
     try {
-      for (const { key, windows } of quotas) {
-        const take = await store.limits.take(key, windows, cost)
-        if (!take.ok) throw limitExceeded('quota', take.window, take.retryAfter)
-        taken.push({ key, windows, at: take.at })
-      }
       return await next(changeCall(delivery, { taken }))
     } catch (error) {
       await refund(store, taken, cost)
       throw error
     }
   }
+
+/** All of them or none. @throws MailError `SEND_LIMIT_EXCEEDED`. */
+export async function takeQuotas(
+  store: MailStore,
+  quotas: TenantContext['quotas'],
+  cost: number,
+): Promise<readonly Taken[]> {
+  const taken: Taken[] = []
+  try {
+    for (const { key, windows } of quotas) {
+      const take = await store.limits.take(key, windows, cost)
+      if (!take.ok) throw limitExceeded('quota', take.window, take.retryAfter)
+      taken.push({ key, windows, at: take.at })
+    }
+    return taken
+  } catch (error) {
+    await refund(store, taken, cost)
+    throw error
+  }
+}
 
 /** A store that fails here leaves the quota under-used. */
 export async function refund(store: MailStore, taken: readonly Taken[], cost: number): Promise<void> {

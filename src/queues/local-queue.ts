@@ -2,6 +2,7 @@ import type PQueue from 'p-queue'
 import type { Clock, Timer } from '../clock.ts'
 import type { Ledger } from '../ledger/ledger.ts'
 import type { Held } from '../stores/store.ts'
+import type { Resting } from './resting.ts'
 
 export interface LocalQueueParts {
   readonly ledger: Ledger
@@ -13,11 +14,13 @@ export interface LocalQueueParts {
   readonly concurrency: number
   /** Milliseconds a row is leased for. */
   readonly timeout: number
-  /** Whether waiting messages keep the process alive: true when they would be lost with it. */
-  readonly holdsProcess: boolean
+  /** Milliseconds between looks when nothing is known to be due: short where other processes may have queued something. */
+  readonly poll: number
+  /** Whether the worker keeps the process alive: `waiting` does where waiting messages would be lost with it. */
+  readonly holdsProcess: 'never' | 'waiting' | 'always'
+  readonly resting: Resting
 }
 
-const longestSleep = 30_000
 const afterFailure = 1_000
 
 /**
@@ -32,6 +35,7 @@ export class LocalQueue {
   #pumped: Promise<void> = Promise.resolve()
   #again = false
   #stopped = false
+  #paused = false
 
   constructor(parts: LocalQueueParts) {
     this.#parts = parts
@@ -41,6 +45,25 @@ export class LocalQueue {
   wake(): void {
     if (this.#pumping) this.#again = true
     else if (!this.#stopped) this.#pumped = this.#pump()
+  }
+
+  /** Messages taken and not yet ended. */
+  get active(): number {
+    return this.#gate ? this.#gate.size + this.#gate.pending : 0
+  }
+
+  get paused(): boolean {
+    return this.#paused
+  }
+
+  /** Begins nothing more until `resume`; what is under way goes on. */
+  pause(): void {
+    this.#paused = true
+  }
+
+  resume(): void {
+    this.#paused = false
+    this.wake()
   }
 
   /** Takes nothing more and gives back what was not begun; resolves when what is under way has ended. */
@@ -58,7 +81,7 @@ export class LocalQueue {
       this.wake()
       await this.#pumped
       const left = endsAt - this.#parts.clock.monotonic()
-      if (left <= 0 || this.#stopped || !this.#gate || this.#gate.size + this.#gate.pending === 0) return
+      if (left <= 0 || this.#stopped || this.#paused || !this.#gate || this.active === 0) return
       const late = Promise.withResolvers<void>()
       const timer = this.#parts.clock.setTimeout(() => late.resolve(), left)
       await Promise.race([this.#gate.onIdle(), late.promise])
@@ -84,28 +107,33 @@ export class LocalQueue {
   }
 
   async #fill(gate: PQueue): Promise<void> {
-    const { ledger, timeout, concurrency, run, giveBack } = this.#parts
+    const { ledger, timeout, concurrency, run, giveBack, poll, resting } = this.#parts
     for (;;) {
-      const room = 2 * concurrency - gate.size - gate.pending
-      if (room <= 0 || this.#stopped) return
-      const { held, next, unreadable = [] } = await ledger.store.due(room, ledger.lease(2 * timeout))
+      const room = 2 * concurrency - this.active
+      if (room <= 0 || this.#stopped || this.#paused) return
+      const without = resting.tenants()
+      const { held, next, unreadable = [] } = await ledger.store.due(room, ledger.lease(2 * timeout), { without })
       for (const id of unreadable) ledger.warnUnreadable(id)
       for (const one of held) {
         void gate.add(async () => {
-          if (this.#stopped) return giveBack(one)
+          if (this.#stopped || this.#paused) return giveBack(one)
           await run(one)
-          this.wake()
+          // In batches: asking for one row after each would cost a round trip a message.
+          if (2 * gate.size <= concurrency) this.wake()
         })
       }
-      if (held.length < room) return this.#sleep(next ?? longestSleep, next !== undefined)
+      if (held.length < room) {
+        const soonest = Math.min(next ?? poll, resting.next() ?? poll)
+        return this.#sleep(soonest, next !== undefined || without.size > 0)
+      }
     }
   }
 
-  /** With `work` waiting, the timer keeps the process alive where the work would be lost with it. */
-  #sleep(ms: number, work = true): void {
+  #sleep(ms: number, waiting = true): void {
     if (this.#stopped) return
+    const { clock, holdsProcess, poll } = this.#parts
     this.#timer?.cancel()
-    this.#timer = this.#parts.clock.setTimeout(() => this.wake(), Math.min(ms, longestSleep))
-    if (!this.#parts.holdsProcess || !work) this.#timer.unref()
+    this.#timer = clock.setTimeout(() => this.wake(), Math.min(ms, poll))
+    if (holdsProcess === 'never' || (holdsProcess === 'waiting' && !waiting)) this.#timer.unref()
   }
 }

@@ -1,47 +1,90 @@
-import { type Call, withCall } from '../call.ts'
-import type { Deadline } from '../deadline.ts'
-import type { Delivery } from '../delivery.ts'
-import { configurationError, MailError } from '../errors.ts'
+import { MailError } from '../errors.ts'
 import type { Entry } from '../ledger/entry.ts'
 import { abandoned, ended, freesKey } from '../ledger/row.ts'
-import { mailboxKey } from '../message/address.ts'
 import type { Parts } from '../parts.ts'
 import { refund } from '../policies/quota.ts'
-import { blocked } from '../prepare.ts'
 import type { Receipt } from '../receipt.ts'
-import { failover } from '../routing/route.ts'
-import type { Held, QueuedWork, Row } from '../stores/store.ts'
-import type { TenantContext } from '../tenants/context.ts'
+import type { Awaitable, Held, Row } from '../stores/store.ts'
+import type { EngineStats, EngineWorker, EnqueueOptions, Job } from './engine.ts'
 import { LocalQueue } from './local-queue.ts'
+import { contextOf, deliveryOf } from './queued-delivery.ts'
+import { Resting } from './resting.ts'
 
 export interface Worker {
-  /** Takes nothing more; what is under way goes on. */
-  stop(): void
+  /** Takes nothing more; what is under way goes on. Resolves when that has ended. */
+  stop(): Promise<void>
+}
+
+export interface QueueStats {
+  /** Whether this process dispatches the queue. */
+  readonly working: boolean
+  readonly paused: boolean
+  /** Messages this process has taken from the ledger and not yet brought to an end. */
+  readonly active: number
+  /** What the engine says, if there is one. */
+  readonly engine?: EngineStats
 }
 
 export interface QueueWork {
   readonly working: boolean
-  work(concurrency: number): Worker
-  /** Tells the worker, if there is one, that a row was accepted. */
-  wake(): void
+  /** `holds`: the worker keeps the process alive until it is stopped, where work may come from other processes. */
+  work(concurrency: number, holds?: boolean): Worker
+  /** Tells whoever dispatches that a row was written that waits. Never rejects for an engine that fails. */
+  waits(row: WaitingRow, options?: EnqueueOptions): Promise<void>
+  pause(): Promise<void>
+  resume(): Promise<void>
+  stats(): Promise<QueueStats>
   /** Goes on until nothing is due any more, at most `ms`. */
   drain(ms: number): Promise<void>
   /** Takes nothing more; resolves when what is under way has ended. */
   stop(): Promise<void>
 }
 
+/** What of a queued row an engine must know. */
+export interface WaitingRow {
+  readonly id: string
+  readonly priority: number
+  /** Milliseconds since 1970. */
+  readonly dueAt?: number
+}
+
 const whenTenantsFail = 60_000
+/** Where rows come from this process only, it is told of each. */
+const pollAlone = 30_000
+/** How long a message another process queued may lie unseen. An engine tells sooner; then this finds what it lost. */
+const pollShared = 200
 
 /** The dispatching half for queued messages: the same `finish` a direct send uses. */
 export function queueWork(parts: Parts, finish: (entry: Entry) => Promise<Receipt>): QueueWork {
-  const { ledger, clock, store } = parts
+  const { ledger, clock, store, engine } = parts
+  const resting = new Resting(clock)
+  /** Whether nothing comes into the queue but from this process. */
+  const alone = store.guarantees.scope === 'process'
+  const poll = alone || engine ? pollAlone : pollShared
   let local: LocalQueue | undefined
+  let stopEngine: (() => Promise<void>) | undefined
   /** Somebody stopped the worker: only `work` starts it again. */
+  let stopped = false
   let paused = false
 
+  const waits: QueueWork['waits'] = async ({ id, priority, dueAt }, options) => {
+    local?.wake()
+    if (!local && parts.work && !stopped && !parts.state.closed) work(parts.concurrency)
+    if (!engine) return
+    const delay = dueAt === undefined ? 0 : Math.max(0, dueAt - clock.now())
+    try {
+      await engine.enqueue([{ kind: 'message', id, priority, delay, run: String(clock.now()) }], options)
+    } catch (error) {
+      if (options?.transaction !== undefined) throw error
+      // The row is safe, and a worker looks for such rows.
+      ledger.warn(error, id)
+    }
+  }
   const run = async (held: Held): Promise<void> => {
     try {
-      await runHeld(parts, held, finish)
+      const row = await runHeld(parts, held, finish)
+      if (row?.lastError?.code === 'SEND_LIMIT_EXCEEDED') resting.add(row.tenant, (row.dueAt ?? 0) - clock.now())
+      if (row?.status === 'queued') await waits(row)
     } catch (error) {
       // The row tells what became of the message; nobody waits for this promise.
       if (!(error instanceof MailError) || error.receipt === undefined) ledger.warn(error, held.row.id)
@@ -51,44 +94,85 @@ export function queueWork(parts: Parts, finish: (entry: Entry) => Promise<Receip
     const row = held.row.status === 'dispatching' ? abandoned(held.row) : held.row
     await settleHeld(parts, held, row).catch((error) => ledger.warn(error, row.id))
   }
-  const work: QueueWork['work'] = (concurrency) => {
-    paused = false
-    local ??= new LocalQueue({
+  /** A job of the engine's: it may be late, early or a repeat, so the ledger decides whether there is anything to do. */
+  const runJob = async ({ kind, id }: Job): Promise<void> => {
+    if (kind !== 'message') return
+    try {
+      const held = await store.takeover(id, ['queued', 'scheduled'], ledger.lease(2 * parts.timeout))
+      if (!held) return
+      const early = (held.row.dueAt ?? 0) - clock.now()
+      if (early > 0) await ledger.settleHeld(held, held.row, { delay: early })
+      else await run(held)
+    } catch (error) {
+      ledger.warn(error, id)
+    }
+  }
+  const work: QueueWork['work'] = (concurrency, holds = false) => {
+    stopped = false
+    if (local) return workerOf(local)
+    const { durability } = store.guarantees
+    const holdsProcess = holds && !alone ? 'always' : durability === 'none' ? 'waiting' : 'never'
+    local = new LocalQueue({
       ledger,
       clock,
       run,
       giveBack,
       concurrency,
       timeout: parts.timeout,
-      holdsProcess: store.guarantees.durability === 'none',
+      holdsProcess,
+      poll,
+      resting,
     })
-    const started = local
-    started.wake()
-    return {
-      stop() {
-        void started.stop()
-        if (local !== started) return
-        local = undefined
-        paused = true
-      },
-    }
+    if (paused) local.pause()
+    else local.wake()
+    stopEngine = engine && startEngine(engine.work(runJob, { concurrency }), (error) => ledger.warn(error))
+    return workerOf(local)
   }
+  const stop = async (): Promise<void> => {
+    const ending = [local?.stop(), stopEngine?.()]
+    local = undefined
+    stopEngine = undefined
+    await Promise.all(ending)
+  }
+  const workerOf = (started: LocalQueue): Worker => ({
+    async stop() {
+      if (local !== started) return started.stop()
+      stopped = true
+      await stop()
+    },
+  })
   return {
     get working() {
       return local !== undefined
     },
     work,
-    wake() {
-      if (local) local.wake()
-      else if (parts.work && !paused && !parts.state.closed) work(parts.concurrency)
+    waits,
+    async pause() {
+      paused = true
+      local?.pause()
+      await engine?.pause()
+    },
+    async resume() {
+      paused = false
+      local?.resume()
+      await engine?.resume()
+    },
+    async stats() {
+      const told = await engine?.stats()
+      return { working: local !== undefined, paused, active: local?.active ?? 0, ...(told ? { engine: told } : {}) }
     },
     drain: (ms) => local?.drain(ms) ?? Promise.resolve(),
-    async stop() {
-      const stopped = local?.stop()
-      local = undefined
-      await stopped
-    },
+    stop,
   }
+}
+
+/** An engine's worker may take its time to start; stopping waits for that. */
+function startEngine(starting: Awaitable<EngineWorker>, warn: (error: unknown) => void): () => Promise<void> {
+  const started = Promise.resolve(starting).catch((error: unknown) => {
+    warn(error)
+    return undefined
+  })
+  return async () => (await started)?.stop()
 }
 
 /** Writes a row that was taken and is not worked on; one nobody will dispatch again gives its quota back. */
@@ -99,69 +183,30 @@ export async function settleHeld({ ledger, store }: Parts, held: Held, row: Row,
   await refund(store, held.row.work?.taken ?? [], untouched)
 }
 
-async function runHeld(parts: Parts, held: Held, finish: (entry: Entry) => Promise<Receipt>): Promise<void> {
+/** Brings a taken row to its end, or to its next wait. Answers it as it was last written. */
+async function runHeld(parts: Parts, held: Held, finish: (entry: Entry) => Promise<Receipt>): Promise<Row | undefined> {
   const { ledger, clock, underWay } = parts
   const row = held.row.status === 'dispatching' ? abandoned(held.row) : held.row
   const { work } = row
-  if ((row.status !== 'queued' && row.status !== 'scheduled') || !work) return settleHeld(parts, held, row)
+  if ((row.status !== 'queued' && row.status !== 'scheduled') || !work) {
+    await settleHeld(parts, held, row)
+    return row
+  }
   const deadline = underWay.begin(work.timeout)
   try {
     const context = await contextOf(parts, row, deadline)
     if (context instanceof MailError) {
       const lastError = { code: context.code, reason: context.message }
-      if (!context.retryable) return await settleHeld(parts, held, ended(row, 'failed', lastError))
-      const later: Row = { ...row, status: 'queued', dueAt: clock.now() + whenTenantsFail, lastError }
-      return await settleHeld(parts, held, later, whenTenantsFail)
+      const next: Row = context.retryable
+        ? { ...row, status: 'queued', dueAt: clock.now() + whenTenantsFail, lastError }
+        : ended(row, 'failed', lastError)
+      await settleHeld(parts, held, next, context.retryable ? whenTenantsFail : 0)
+      return next
     }
     const entry = ledger.adopt({ row, fence: held.fence }, deliveryOf(row, work, context, deadline))
     await finish(entry)
+    return entry.row
   } finally {
     deadline.end()
   }
-}
-
-/** The tenant as it is now, or why there is none to send for. */
-async function contextOf({ tenants }: Parts, row: Row, deadline: Deadline): Promise<TenantContext | MailError> {
-  try {
-    const context = await deadline.within(Promise.resolve(tenants.resolve(row.tenant)))
-    return context.mode === 'blocked' ? blocked() : context
-  } catch (error) {
-    if (deadline.cause !== undefined) return new MailError('SEND_FAILED', 'The tenant’s config did not come in time.')
-    return error instanceof MailError ? error : configurationError('The tenant has no valid config.')
-  }
-}
-
-/** The delivery a queued row stands for. */
-function deliveryOf(row: Row, work: QueuedWork, context: TenantContext, deadline: Deadline): Delivery {
-  const { message } = work
-  const facts: Call = {
-    context,
-    deadline,
-    kind: 'queue',
-    priority: row.priority,
-    onUnknown: work.onUnknown,
-    timeout: work.timeout,
-    suppressed: [],
-    taken: work.taken,
-    ...(work.provider === undefined ? {} : { provider: work.provider }),
-    ...(work.route === undefined ? {} : { route: failover(...work.route) }),
-  }
-  const mailed = row.recipients.filter(({ status }) => status !== 'suppressed')
-  const delivery: Delivery = {
-    id: row.id,
-    messageId: row.messageId,
-    createdAt: row.createdAt,
-    ...(row.tenant === undefined ? {} : { tenant: row.tenant }),
-    stream: row.stream,
-    sandbox: row.sandbox,
-    ...(row.notAfter === undefined ? {} : { notAfter: row.notAfter }),
-    message,
-    envelope: Object.freeze({
-      from: message.from.address,
-      recipients: Object.freeze(
-        mailed.map(({ address, field }) => ({ address, field, key: mailboxKey(address) ?? address })),
-      ),
-    }),
-  }
-  return withCall(delivery, facts)
 }

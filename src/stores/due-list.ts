@@ -74,12 +74,14 @@ export class DueList {
   }
 
   /** Up to `count` places whose time has come; they leave the list. */
-  take(count: number, now: Times): Place[] {
+  take(count: number, now: Times, without?: ReadonlySet<string | undefined>): Place[] {
     this.#ripen(now)
     const taken: Place[] = []
-    while (taken.length < count && this.#ready.size > 0) {
+    for (let before = -1; taken.length < count && taken.length > before; ) {
+      before = taken.length
       // A tenant that had its turn goes to the end of the map, where this loop meets it again.
       for (const [tenant, heap] of this.#ready) {
+        if (without?.has(tenant)) continue
         const place = this.#first(heap)
         this.#ready.delete(tenant)
         if (place) {
@@ -95,8 +97,9 @@ export class DueList {
   }
 
   /** Milliseconds until the next row comes due, 0 for one that is; undefined when none waits. */
-  next(now: Times): number | undefined {
+  next(now: Times, without?: ReadonlySet<string | undefined>): number | undefined {
     for (const [tenant, heap] of this.#ready) {
+      if (without?.has(tenant)) continue
       if (this.#first(heap)) return 0
       this.#ready.delete(tenant)
     }

@@ -1,6 +1,8 @@
 import { type Clock, systemClock } from '../clock.ts'
 import { configurationError, MailError } from '../errors.ts'
 import type { MessageStatus } from '../receipt.ts'
+import { clientOf } from './keyv-client.ts'
+import { keyvClientStore } from './keyv-client-store.ts'
 import { checkKeyv } from './keyv-like.ts'
 import { type KeyvLike, KeyvRecords, recordKey } from './keyv-records.ts'
 import { type Holder, joinShare, type KeyvShare } from './keyv-share.ts'
@@ -13,6 +15,7 @@ import {
   type Claim,
   type ClaimOptions,
   type Due,
+  type DueOptions,
   defaultRetention,
   type Found,
   type Held,
@@ -34,34 +37,48 @@ export { isKeyv } from './keyv-like.ts'
 export type { KeyvLike } from './keyv-records.ts'
 
 export interface KeyvStoreOptions {
-  /** Messages that may wait in the queue; over it `QUEUE_FULL`. Default 200,000. */
+  /** Messages that may wait in the queue; over it `QUEUE_FULL`. Default 200,000; over a client, as its store has it. */
   readonly maxQueued?: number
+  /** False keeps everything in the Keyv, in one process, even where its adapter's client can be reached. Default true. */
+  readonly client?: boolean
   readonly clock?: Clock
 }
 
 /**
- * Any Keyv 5.6 or 6.1 as a store, for one process. Rows, idempotency keys, suppressions and limits are kept in the Keyv, so
- * a repeat after a restart is answered and nobody suppressed is mailed. What works on a row, and what is queued, is known
- * to this process only: after a crash a queued message is dispatched when a call repeats its key, else not at all. Keyv has
- * no atomic operation, so claims are exclusive between the mailers of this process and no others.
+ * A Keyv 5.6 or 6.1 as a store.
  *
- * Give it a Keyv of its own. It is the application's, so it is not closed, but it gets an `error` listener until `close`:
- * what it reports fails the call, since Keyv answers over many failures as if there were nothing (only so is a full Redis
- * noticed), and with a listener Keyv 6 no longer throws. Keys begin with `sendwright-v1-`. Do not use an adapter that
- * evicts, nor memcached, which ends at once what should live longer than 30 days; nor take rows written through Keyv 5 to
- * 6, whose adapters look for them elsewhere.
+ * Over `@keyv/redis`, `@keyv/valkey`, `@keyv/postgres`, or a `sqlite`, `redis` or `postgres` store of ours, that server or
+ * file is used directly, with claims that hold between processes: as by `redis({ client, prefix: 'sendwright' })` or
+ * `postgres({ pool, schema: 'sendwright' })`, where a namespace of the Keyv makes the name `sendwright_<namespace>`. What
+ * the Keyv does to values and keys does not concern this data.
  *
- * `list` and `suppress.list` throw `UNSUPPORTED_FEATURE`: a Keyv cannot be searched.
+ * Over any other: rows, idempotency keys, suppressions and limits are kept in the Keyv, for one process, so a repeat after a
+ * restart is answered and nobody suppressed is mailed. What works on a row, and what is queued, is known to this process
+ * only: after a crash a queued message is dispatched when a call repeats its key, else not at all. Keyv has no atomic
+ * operation, so claims are exclusive between the mailers of this process and no others. `list` and `suppress.list` throw
+ * `UNSUPPORTED_FEATURE`: a Keyv cannot be searched. Give it a Keyv of its own. Keys begin with `sendwright-v1-`. Do not use
+ * an adapter that evicts, nor memcached, which ends at once what should live longer than 30 days; nor take rows written
+ * through Keyv 5 to 6, whose adapters look for them elsewhere.
+ *
+ * The Keyv is the application's, so it is not closed, but it gets an `error` listener until `close`: over many failures
+ * Keyv answers as if there were nothing and only reports them (only so is a full Redis noticed), and Keyv 6 throws where
+ * nobody listens.
  *
  * @throws MailError `CONFIGURATION_ERROR` for what is no Keyv, and for one that hides its failures.
  */
 export function keyvStore(keyv: KeyvLike, options: KeyvStoreOptions = {}): MailStore {
   checkKeyv(keyv)
-  const { maxQueued } = options
+  const { maxQueued, client: direct = true } = options
   if (maxQueued !== undefined && !(typeof maxQueued === 'number' && maxQueued > 0)) {
     throw configurationError('keyvStore(keyv, { maxQueued }) must be a positive number.')
   }
-  return new KeyvStore(keyv, options)
+  if (typeof direct !== 'boolean') {
+    throw configurationError(
+      'keyvStore(keyv, { client }) must be true or false; give a client itself to redis({ client }).',
+    )
+  }
+  const client = direct ? clientOf(keyv) : undefined
+  return client ? keyvClientStore(keyv, client, options) : new KeyvStore(keyv, options)
 }
 
 interface StoredRow {
@@ -190,11 +207,11 @@ class KeyvStore implements MailStore {
     )
   }
 
-  async due(count: number, lease: Lease, options: { readonly lost?: boolean } = {}): Promise<Due> {
+  async due(count: number, lease: Lease, options: DueOptions = {}): Promise<Due> {
     const { due } = this.#shared
     const times = { wall: this.#clock.now(), elapsed: this.#clock.monotonic() }
     const lost = this.#lostRows(count)
-    const places = options.lost ? [] : due.take(count - lost.length, times)
+    const places = options.lost ? [] : due.take(count - lost.length, times, options.without)
     const taken = await Promise.allSettled([
       ...lost.map((id) => this.#takeWork(id, lease)),
       ...places.map(({ id }) => this.#takeWork(id, lease)),
@@ -205,7 +222,7 @@ class KeyvStore implements MailStore {
     const held = taken.flatMap((one) => (one.status === 'fulfilled' && one.value ? [one.value] : []))
     const failure = taken.find((one) => one.status === 'rejected')
     if (failure && held.length === 0) throw failure.reason
-    const next = due.next(times)
+    const next = due.next(times, options.without)
     return next === undefined ? { held } : { held, next }
   }
 

@@ -13,6 +13,7 @@ import {
   type Claim,
   type ClaimOptions,
   type Due,
+  type DueOptions,
   defaultRetention,
   type Found,
   type Held,
@@ -199,7 +200,7 @@ class MemoryStore implements MailStore {
     return { items }
   }
 
-  due(count: number, lease: Lease, { lost = false } = {}): Due {
+  due(count: number, lease: Lease, { lost = false, without }: DueOptions = {}): Due {
     const now = this.#clock.monotonic()
     const held: Held[] = []
     if (now - this.#leasesCheckedAt >= leaseCheckEvery) {
@@ -213,10 +214,10 @@ class MemoryStore implements MailStore {
       }
     }
     const times = { wall: this.#clock.now(), elapsed: now }
-    for (const { id } of lost ? [] : this.#due.take(count - held.length, times)) {
+    for (const { id } of lost ? [] : this.#due.take(count - held.length, times, without)) {
       held.push(this.#take(this.#slot(id, now)!, lease, now))
     }
-    const next = this.#due.next(times)
+    const next = this.#due.next(times, without)
     return next === undefined ? { held } : { held, next }
   }
 

@@ -26,10 +26,10 @@ export interface MailStore {
   /** Newest first. Needs `guarantees.list`; throws `UNSUPPORTED_FEATURE` without. */
   list(query: ListQuery): Awaitable<RowPage>
   /**
-   * Takes up to `count` rows to work on: rows whose lease ran out, then, unless `lost` says only those, queued and
-   * scheduled ones whose time has come (higher priority first, tenants in turn).
+   * Takes up to `count` rows to work on: rows whose lease ran out, then queued and scheduled ones whose time has come
+   * (tenants in turn, of each the higher priority first).
    */
-  due(count: number, lease: Lease, options?: { readonly lost?: boolean }): Awaitable<Due>
+  due(count: number, lease: Lease, options?: DueOptions): Awaitable<Due>
   readonly suppress: {
     add(entries: readonly StoredSuppression[]): Awaitable<void>
     /** One answer per key, in order: the first entry that covers it in one of `scopes`. Expired entries do not count. */
@@ -123,9 +123,16 @@ export interface Renewed {
 
 export type Found = readonly (StoredSuppression | undefined)[]
 
+export interface DueOptions {
+  /** Only rows whose lease ran out. */
+  readonly lost?: boolean
+  /** Tenants whose queued and scheduled rows stay where they are; undefined stands for rows without tenant. */
+  readonly without?: ReadonlySet<string | undefined>
+}
+
 export interface Due {
   readonly held: readonly Held[]
-  /** Milliseconds until another comes due: 0 when more are due now, absent when none waits. */
+  /** Milliseconds until another of those asked for comes due: 0 when more are due now, absent when none waits. */
   readonly next?: number
   /** Ids of rows that could not be read. They were set aside, and `due` will not name them again. */
   readonly unreadable?: readonly string[]

@@ -134,6 +134,25 @@ export const due: Suite = {
     assert.equal(await store.settle({ ...row, status: 'sent' }, fence), true)
   },
 
+  '`without` leaves the rows of those tenants in their place': async ({ store }) => {
+    const put = async (tenant: string | undefined) => {
+      const row = rowOf({ status: 'queued', kind: 'queue', ...(tenant && { tenant }) })
+      await store.claim(row, {})
+      return row.id
+    }
+    const [first, second, own, other] = [await put('a'), await put('a'), await put(undefined), await put('b')]
+    const ids = async (...without: (string | undefined)[]) => {
+      const { held } = await store.due(1, lease, { without: new Set(without) })
+      return held.map(({ row }) => row.id)
+    }
+    assert.deepEqual(await ids('a', undefined), [other])
+    assert.deepEqual(await ids('a'), [own])
+    const none = await store.due(10, lease, { without: new Set(['a', 'b', undefined]) })
+    assert.deepEqual(none, { held: [] })
+    assert.deepEqual(await ids('b'), [first])
+    assert.deepEqual(await ids(), [second])
+  },
+
   'with `lost`, only rows whose lease ran out': async ({ store, advance }) => {
     const lost = rowOf()
     await claimed(store, lost)

@@ -1,0 +1,49 @@
+import type { Awaitable } from '../stores/store.ts'
+
+/** A piece of work by name. What it is stands in the ledger, never in the engine. */
+export interface Job {
+  readonly kind: 'message' | 'webhook'
+  readonly id: string
+}
+
+export interface NewJob extends Job {
+  /** Milliseconds from now before which it is not run. Default 0. */
+  readonly delay?: number
+  /** -10 to 10; higher ones first. Default 0. */
+  readonly priority?: number
+  /** Tells this job from earlier ones of the same message: the same job twice may be dropped, a later run may not. */
+  readonly run: string
+}
+
+export interface EngineStats {
+  readonly waiting: number
+  readonly delayed: number
+  readonly active: number
+}
+
+export interface EngineWorker {
+  /** Takes nothing more; resolves when what runs has ended. */
+  stop(): Promise<void>
+}
+
+/**
+ * Carries jobs between processes: `bullmq` and `pgBoss` make one. It decides when work is begun and nothing else: the
+ * ledger lets each job take effect once, whatever the engine runs twice, and finds what the engine lost. Retries are the
+ * ledger's too, so a handler never rejects and an engine repeats only what died.
+ */
+export interface QueueEngine {
+  /** Resolves when the engine has the jobs as safely as it can. */
+  enqueue(jobs: readonly NewJob[], options?: EnqueueOptions): Promise<void>
+  work(handler: (job: Job) => Promise<void>, options: { readonly concurrency: number }): Awaitable<EngineWorker>
+  /** No worker in any process takes another job until `resume`. */
+  pause(): Promise<void>
+  resume(): Promise<void>
+  /** Frees what the engine opened itself. */
+  close(): Promise<void>
+  stats(): Promise<EngineStats>
+}
+
+export interface EnqueueOptions {
+  /** The application's own transaction, for engines that can write in it. */
+  readonly transaction?: unknown
+}
