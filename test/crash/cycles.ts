@@ -1,0 +1,191 @@
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { setTimeout as sleep } from 'node:timers/promises'
+import { createSmtpServer, type ScriptedSmtpServer } from '../../src/testing/smtp-server.ts'
+import { Chance } from './chance.ts'
+import type { Engine } from './engines.ts'
+import { finish } from './finish.ts'
+import type { Ground } from './ground.ts'
+import { type Call, type History, type Violation, violations } from './history.ts'
+import { readCalls } from './journal.ts'
+import { type Mortal, startLife } from './mortal.ts'
+import { faultsOf, planned } from './planned.ts'
+import type { Servers } from './scenario.ts'
+
+export interface Run {
+  readonly engine: Engine
+  readonly seed: number
+  /** How many processes are killed and started again. */
+  readonly cycles: number
+}
+
+export interface Figures {
+  readonly cycles: number
+  readonly kills: number
+  /** How often the engine itself was made to fail. */
+  readonly disturbances: number
+  readonly calls: number
+  readonly messages: number
+  readonly taken: number
+  readonly unknown: number
+  readonly lost: number
+  readonly doubled: number
+}
+
+const slots = 3
+const messagesPerCycle = 25
+/** Milliseconds after which a process that was to kill itself is helped. */
+const longestLife = 1_500
+/** Longer than any lease: a process that is paused for so long has lost all it held. */
+const pause = 3_500
+
+/**
+ * Several processes submit and work on one store, are killed at moments the seed chooses, and are started again; then a
+ * fresh mailer brings everything to its end. Answers what happened, and what of it should not have.
+ */
+export async function runCycles(run: Run): Promise<{ history: History; found: Violation[]; figures: Figures }> {
+  const cycles = new Cycles(run)
+  try {
+    await cycles.begin()
+    await cycles.live()
+    const history = await cycles.end()
+    const found = violations(history)
+    return { history, found, figures: cycles.figures(history, found) }
+  } finally {
+    await cycles.clear()
+  }
+}
+
+class Cycles {
+  readonly #run: Run
+  readonly #chance: Chance
+  readonly #folder = mkdtempSync(join(tmpdir(), 'sendwright-crash-'))
+  readonly #journals: { readonly process: string; readonly path: string }[] = []
+  readonly #mortals = new Set<Mortal>()
+  readonly #refused = new Set<string>()
+  #posts: Record<'a' | 'b', ScriptedSmtpServer> | undefined
+  #ground: Ground | undefined
+  #deaths = 0
+  #kills = 0
+  #disturbances = 0
+  #disturbing: Promise<void> = Promise.resolve()
+
+  constructor(run: Run) {
+    this.#run = run
+    this.#chance = new Chance(run.seed, 'cycles')
+  }
+
+  async begin(): Promise<void> {
+    const { engine, seed, cycles } = this.#run
+    this.#ground = await engine.newGround()
+    this.#posts = { a: await createSmtpServer(), b: await createSmtpServer() }
+    for (let number = 0; number < messagesPerCycle * cycles + 1_000; number++) {
+      const message = planned(seed, number)
+      for (const fault of faultsOf(message)) this.#posts.a.fail(fault)
+      if (message.fate === 'refused') this.#refused.add(message.subject)
+    }
+  }
+
+  /** Until enough processes have died. */
+  async live(): Promise<void> {
+    await Promise.all(Array.from({ length: slots }, (_, slot) => this.#lives(slot)))
+    await this.#disturbing
+  }
+
+  async #lives(slot: number): Promise<void> {
+    for (let number = 1; this.#deaths < this.#run.cycles; number++) {
+      const mortal = this.#start(`${slot}.${number}`)
+      await mortal.ready
+      if (this.#chance.is(0.08)) mortal.pause(pause)
+      await Promise.race([mortal.death, sleep(this.#chance.between(20, longestLife / 2), undefined, { ref: false })])
+      if (this.#chance.is(0.3)) this.#post('b').fail({ at: 'afterBody', kind: this.#chance.pick(['stall', 'reset', '4xx']) })
+      if (this.#chance.is(0.25)) this.#disturb()
+      // All at once, and nobody is left to notice.
+      for (const one of this.#chance.is(0.2) ? this.#mortals : [mortal]) one.kill()
+      const { killed, stderr } = await mortal.death
+      this.#mortals.delete(mortal)
+      if (!killed) throw new Error(`process ${slot}.${number} ended by itself: ${stderr}`)
+      this.#kills++
+      this.#deaths++
+    }
+  }
+
+  #start(process: string): Mortal {
+    const { seed } = this.#run
+    const journal = join(this.#folder, `${process}.jsonl`)
+    // There also when it dies before it can write.
+    writeFileSync(journal, '')
+    this.#journals.push({ process, path: journal })
+    const chance = new Chance(seed, 'birth', process)
+    const works = chance.is(0.75)
+    const death = { verb: chance.between(1, 300), moment: chance.pick(['before', 'during', 'after'] as const) }
+    const mortal = startLife(
+      {
+        process,
+        seed,
+        ground: this.#ground!,
+        servers: this.#servers(),
+        journal,
+        from: this.#deaths * messagesPerCycle,
+        works,
+        submits: !works || chance.is(0.8),
+        ...(chance.is(0.5) ? { death } : {}),
+      },
+      { NODE_COMPILE_CACHE: join(tmpdir(), 'sendwright-compile-cache') },
+    )
+    this.#mortals.add(mortal)
+    return mortal
+  }
+
+  #disturb(): void {
+    const { disturb } = this.#run.engine
+    if (!disturb) return
+    this.#disturbances++
+    this.#disturbing = this.#disturbing.then(() => disturb(this.#chance))
+  }
+
+  async end(): Promise<History> {
+    const { seed } = this.#run
+    const calls = this.#journals.flatMap(({ process, path }) => readCalls(path, process))
+    const history = await finish({ ground: this.#ground!, servers: this.#servers(), posts: this.#posts!, seed, calls })
+    return { ...history, refused: this.#refused, storeFailed: this.#disturbances > 0 }
+  }
+
+  figures({ calls, taken, held, ledger }: History, found: readonly Violation[]): Figures {
+    return {
+      cycles: this.#deaths,
+      kills: this.#kills,
+      disturbances: this.#disturbances,
+      calls: calls.length,
+      messages: ledger.length,
+      taken: taken.length,
+      unknown: held.length,
+      lost: found.filter(({ kind }) => kind === 'lost' || kind === 'left' || kind === 'denied').length,
+      doubled: found.filter(({ kind }) => kind === 'doubled' || kind === 'two effects').length,
+    }
+  }
+
+  async clear(): Promise<void> {
+    for (const mortal of this.#mortals) mortal.kill()
+    await Promise.all([...this.#mortals].map(({ death }) => death))
+    await Promise.all([this.#posts?.a.close(), this.#posts?.b.close()])
+    rmSync(this.#folder, { recursive: true })
+  }
+
+  #post(name: 'a' | 'b'): ScriptedSmtpServer {
+    return this.#posts![name]
+  }
+
+  #servers(): Servers {
+    return { a: this.#post('a').url, b: this.#post('b').url }
+  }
+}
+
+/** One line for people. */
+export const inWords = (engine: string, seed: number, figures: Figures): string =>
+  `${engine} SEED=${seed}: ${Object.entries(figures)
+    .map(([name, amount]) => `${amount} ${name}`)
+    .join(', ')}`
+
+export type { Call }

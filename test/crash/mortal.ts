@@ -1,0 +1,40 @@
+import { type ChildProcess, spawn } from 'node:child_process'
+import { once } from 'node:events'
+import { join } from 'node:path'
+import type { Life } from './programs/load.ts'
+
+/** A process from its start to its death, by whatever hand. */
+export class Mortal {
+  readonly #child: ChildProcess
+  /** Resolves when it has begun to work, or has died before. */
+  readonly ready: Promise<unknown>
+  /** Resolves with what it complained of when it is dead; a process that was not killed has an error. */
+  readonly death: Promise<{ readonly killed: boolean; readonly stderr: string }>
+
+  constructor(program: string, env: Readonly<Record<string, string>>) {
+    const { NODE_TEST_CONTEXT: _, FORCE_COLOR: __, ...inherited } = process.env
+    this.#child = spawn(process.execPath, [join(import.meta.dirname, 'programs', program)], {
+      env: { ...inherited, ...env },
+      stdio: ['pipe', 'pipe', 'pipe'],
+    })
+    let stderr = ''
+    this.#child.stderr!.setEncoding('utf8').on('data', (text: string) => {
+      stderr += text
+    })
+    this.death = once(this.#child, 'close').then(([, signal]) => ({ killed: signal === 'SIGKILL', stderr }))
+    this.ready = Promise.race([once(this.#child.stdout!, 'data'), this.death])
+  }
+
+  kill(): void {
+    this.#child.kill('SIGKILL')
+  }
+
+  /** Stops it in the middle of whatever it does, for `ms`. */
+  pause(ms: number): void {
+    this.#child.kill('SIGSTOP')
+    setTimeout(() => this.#child.kill('SIGCONT'), ms).unref()
+  }
+}
+
+export const startLife = (life: Life, env: Readonly<Record<string, string>>): Mortal =>
+  new Mortal('load.ts', { ...env, LIFE: JSON.stringify(life) })
