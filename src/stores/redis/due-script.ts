@@ -1,0 +1,107 @@
+import { movingRows } from './row-lua.ts'
+import { script } from './script.ts'
+
+/** Rows that came to their end, swept at each call. */
+const swept = 50
+/** Tenants whose timers are looked at in each call, and rows beyond those asked for whose lease is looked at. */
+const looked = 100
+/** Bytes of rows after which an answer takes no more of them. */
+const mostBytes = 16 * 1024 * 1024
+
+/**
+ * First rows whose lease ran out, then tenants in turn. Nothing here walks over all that waits: a tenant's rows are
+ * looked at only in its turns, of which it has one at a time.
+ */
+export const due = script(
+  'due',
+  movingRows,
+  `
+local count, ms, lost, records, content = tonumber(arg()), tonumber(arg()), arg() == '1', tonumber(arg()), tonumber(arg())
+local without = {}
+for _, tenant in ipairs(args()) do without[tenant] = true end
+sweep(${swept})
+
+local held, unreadable, bytes = {}, {}, 0
+local function has_room() return #held < count and bytes < ${mostBytes} end
+local function take(row)
+  row.fence = following()
+  lend(row, ms)
+  save(row)
+  local parts = shown(row)
+  bytes = bytes + #(parts[2] or '') + #(parts[3] or '')
+  held[#held + 1] = {row.fence, row.seal, parts}
+end
+
+for _, id in ipairs(redis.call('ZRANGEBYSCORE', P .. 'leases', '-inf', now, 'LIMIT', 0, count + ${looked})) do
+  if not has_room() then break end
+  local row = load(id)
+  if not row then redis.call('ZREM', P .. 'leases', id)
+  elseif row.torn then
+    redis.call('ZREM', P .. 'leases', id)
+    unreadable[#unreadable + 1] = id
+  elseif rests(row) then
+    rest(row, 0, 0, records, content)
+    save(row)
+  else take(row) end
+end
+
+for _, clock in ipairs(clocks) do
+  local timers = P .. 'timers:' .. clock[1]
+  for _, tenant in ipairs(redis.call('ZRANGEBYSCORE', timers, '-inf', clock[2], 'LIMIT', 0, ${looked})) do tidy(tenant) end
+end
+
+local passed = 0
+local function next_in_turn()
+  while true do
+    local tenant = redis.call('ZRANGE', P .. 'turns', passed, passed)[1]
+    if not tenant or not without[tenant] then return tenant end
+    passed = passed + 1
+  end
+end
+
+local function take_turn(tenant)
+  ripen(tenant)
+  local ready = P .. 'ready:' .. tenant
+  local ticket = redis.call('ZRANGE', ready, 0, 0)[1]
+  if ticket then
+    redis.call('ZREM', ready, ticket)
+    redis.call('DECR', P .. 'waiting')
+    redis.call('ZADD', P .. 'turns', 'XX', following(), tenant)
+    local id = string.match(ticket, '^%S+ (.*)$')
+    local row = load(id)
+    if row and row.torn then unreadable[#unreadable + 1] = id
+    elseif row then
+      row.place = '-'
+      take(row)
+    end
+  end
+  if redis.call('EXISTS', ready) == 0 then tidy(tenant) end
+end
+
+while not lost and has_room() do
+  local tenant = next_in_turn()
+  if not tenant then break end
+  take_turn(tenant)
+end
+
+local function until_next()
+  if next_in_turn() then return '0' end
+  local soonest = nil
+  for _, clock in ipairs(clocks) do
+    local place, timers = 0, P .. 'timers:' .. clock[1]
+    while true do
+      local first = redis.call('ZRANGE', timers, place, place, 'WITHSCORES')
+      place = place + 1
+      if not first[1] or not without[first[1]] then
+        local left = first[2] and math.max(0, tonumber(first[2]) - clock[2])
+        if left and (not soonest or left < soonest) then soonest = left end
+        break
+      end
+    end
+  end
+  return soonest and text(soonest) or false
+end
+
+return answer('ok', until_next(), held, unreadable)
+`,
+)
