@@ -1,8 +1,17 @@
 import { type Clock, systemClock } from '../clock.ts'
 import { hashKey } from '../message/fingerprint.ts'
 import { borrowedStore } from './borrowed.ts'
-import { guaranteesOn, type KeyvClient, namespaceOf, type RedisAdapter, type ValkeyAdapter } from './keyv-client.ts'
+import {
+  guaranteesOn,
+  type KeyvClient,
+  namespaceOf,
+  type PostgresAdapter,
+  type RedisAdapter,
+  type ValkeyAdapter,
+} from './keyv-client.ts'
 import type { KeyvLike } from './keyv-records.ts'
+import type { PostgresPool } from './postgres/pool.ts'
+import type { RedisClient } from './redis/client.ts'
 import type { MailStore } from './store.ts'
 
 export interface KeyvClientStoreOptions {
@@ -47,11 +56,11 @@ async function openEngine(
     return redis({ ...options, client: redisClient(client.adapter), prefix: name })
   }
   const { postgres } = await import('./postgres.ts')
-  return postgres({ ...options, pool: client.adapter, schema: name })
+  return postgres({ ...options, pool: queriesOf(client.adapter), schema: name })
 }
 
 /** The client of iovalkey as it is. That of node-redis is connected by its adapter when it has to be, within the verb's time. */
-function redisClient(adapter: RedisAdapter | ValkeyAdapter): object {
+function redisClient(adapter: RedisAdapter | ValkeyAdapter): RedisClient {
   if ('redis' in adapter) return adapter.redis
   const { client } = adapter
   return {
@@ -65,6 +74,12 @@ function redisClient(adapter: RedisAdapter | ValkeyAdapter): object {
     },
   }
 }
+
+/** A pool that lends no connections. */
+const queriesOf = (adapter: PostgresAdapter): PostgresPool => ({
+  // It answers rows alone, and nothing for several statements at a time.
+  query: async (text, values) => ({ rows: (await adapter.query(text, values)) ?? [] }),
+})
 
 /**
  * What the data of a namespace is called on the server: `sendwright`, or `sendwright_shop` for a namespace of lower case

@@ -1,5 +1,6 @@
 import { layersOf } from './keyv-like.ts'
 import type { KeyvLike } from './keyv-records.ts'
+import type { IoredisClient } from './redis/client.ts'
 import type { Guarantees, MailStore } from './store.ts'
 
 /** What a Keyv stands on, where we know it better than Keyv does. */
@@ -16,12 +17,12 @@ export interface RedisAdapter {
 
 /** `@keyv/valkey`, with a client of iovalkey or ioredis. */
 export interface ValkeyAdapter {
-  readonly redis: object
+  readonly redis: IoredisClient
 }
 
 /** `@keyv/postgres`: statements over a pool that it shows to nobody. */
 export interface PostgresAdapter {
-  query(text: string, values?: unknown): Promise<readonly unknown[]>
+  query(text: string, values?: unknown[]): Promise<Record<string, unknown>[] | undefined>
 }
 
 /** The first layer of a Keyv that the atomic port can run on; undefined for a Map and for adapters we do not know. */

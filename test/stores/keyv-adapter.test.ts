@@ -1,12 +1,19 @@
 import assert from 'node:assert/strict'
-import { describe, it } from 'node:test'
+import { mkdtempSync, rmSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { after, before, describe, it } from 'node:test'
 import Keyv from 'keyv'
 import Keyv6, { KeyvBridgeAdapter } from 'keyv6'
+import { createClient } from 'redis'
 import { MailError, type MailErrorCode } from '../../src/errors.ts'
 import type { Entries } from '../../src/stores/entries.ts'
 import { type KeyvAdapter, keyvAdapter } from '../../src/stores/keyv-adapter.ts'
 import { memory } from '../../src/stores/memory.ts'
+import { redis } from '../../src/stores/redis.ts'
+import { sqlite } from '../../src/stores/sqlite.ts'
 import { type FakeClock, fakeClock } from '../../src/testing/fake-clock.ts'
+import { findRedis, removeKeys, runPrefix } from '../support/redis-server.ts'
 
 /** An adapter with nothing in it, and another one over the same entries. */
 interface Opened {
@@ -56,11 +63,46 @@ function mapEntries(clock: FakeClock): Entries & { readonly calls: string[] } {
   }
 }
 
-const engines: Record<string, (clock: FakeClock) => Opened | Promise<Opened>> = {
+/** What `make` makes, any number of times over the same data, and closes all of them. */
+function opened(make: () => KeyvAdapter & { close(): unknown }): Opened {
+  const made: { close(): unknown }[] = []
+  const again = () => {
+    const store = make()
+    made.push(store)
+    return store
+  }
+  return { store: again(), again, close: () => Promise.all(made.map((store) => store.close())) }
+}
+
+const folder = mkdtempSync(join(tmpdir(), 'sendwright-keyv-'))
+after(() => rmSync(folder, { recursive: true }))
+let count = 0
+
+const engines: Record<string, (clock: FakeClock) => Opened> = {
   'a Map': (clock) => {
     const entries = mapEntries(clock)
-    return { store: keyvAdapter(entries), again: () => keyvAdapter(entries), close: () => {} }
+    return opened(() => Object.assign(keyvAdapter(entries), { close() {} }))
   },
+  sqlite: (clock) => {
+    const path = join(folder, `${++count}.db`)
+    return opened(() => sqlite(path, { clock }))
+  },
+}
+
+const server = await findRedis()
+if ('skip' in server) it('over redis', { skip: server.skip }, () => {})
+else {
+  const client = createClient({ url: server.url }).on('error', () => {})
+  before(() => client.connect())
+  after(async () => {
+    client.destroy()
+    await removeKeys(server.url)
+    await server.stop()
+  })
+  engines.redis = (clock) => {
+    const prefix = `${runPrefix}-${++count}`
+    return opened(() => redis({ client, prefix, clock }))
+  }
 }
 
 /** What both versions have. */
@@ -100,15 +142,15 @@ async function all(keyv: AnyKeyv): Promise<Map<string, unknown>> {
 
 for (const [engine, open] of Object.entries(engines)) {
   for (const [version, keyvOver] of Object.entries(versions)) {
-    const test = (name: string, body: (opened: Opened, clock: FakeClock) => Promise<void>) =>
+    const test = (name: string, body: (stores: Opened, clock: FakeClock) => Promise<void>) =>
       it(name, async () => {
         // Keyv looks at the clock of the process.
         const clock = fakeClock(Date.now())
-        const opened = await open(clock)
+        const stores = open(clock)
         try {
-          await body(opened, clock)
+          await body(stores, clock)
         } finally {
-          await opened.close()
+          await stores.close()
         }
       })
 
@@ -148,7 +190,7 @@ for (const [engine, open] of Object.entries(engines)) {
         test(`S2: keys are data, ${setting}`, async ({ store }) => {
           const keyv = keyvOver(store, options)
           const keys = ['a:b', 'a::b', 'a', ' ', 'A', '%', '_', '*', '?', '[a]', '\\', "'", '"', '{a}', 'é', 'e\u0301']
-          keys.push('\u{1f600}', '\uffff', 'n\nn', 'x'.repeat(1_000), '__proto__', 'constructor')
+          keys.push('\u{1f600}', 'nul\0', '\ud800', '\ud801', '\uffff', 'n\nn', 'x'.repeat(1_000), '__proto__', 'constructor')
           for (const key of keys) await keyv.set(key, `value of ${key}`)
           for (const key of keys) assert.equal(await keyv.get(key), `value of ${key}`)
           assert.deepEqual(
