@@ -1,0 +1,185 @@
+import { configurationError, MailError } from '../../errors.ts'
+import { codeOf, lateCode, unavailable } from './failure.ts'
+import type { PostgresClient, PostgresPool, Query } from './pool.ts'
+import type { ServerClock } from './server-clock.ts'
+
+/** How long a call may wait for a connection and for locks, in milliseconds. The server begins and commits nothing later. */
+export const longestCall = 1_600
+/** How long after that an answer may be on its way. Together less than the 2 s of the checked wrapper. */
+const longestWay = 250
+/** Connections asked for at a time. Calls beyond wait here, where they can give up. */
+const mostAsked = 64
+/** Queries given at a time to a pool that lends no connections. */
+const mostQueries = 1_000
+
+interface Waiting {
+  readonly take: (client: PostgresClient) => void
+  readonly fail: (error: unknown) => void
+}
+
+/**
+ * The user's pool, with bounds: no call waits for a connection or an answer longer than it is of use, and a connection that
+ * comes too late goes back unused. What it throws is a MailError or the driver's own error.
+ */
+export class Connections {
+  readonly #pool: PostgresPool
+  readonly #clock: ServerClock
+  readonly #waiting = new Set<Waiting>()
+  #asked = 0
+  #closed = false
+
+  constructor(pool: PostgresPool, clock: ServerClock) {
+    this.#pool = pool
+    this.#clock = clock
+  }
+
+  /**
+   * One call, on one connection. The first value of every query, `$1`, is the moment on the server's clock after which it
+   * must change nothing; its answers carry the server's time as `server_time`.
+   */
+  async call<T>(task: (query: Query) => Promise<T>, until = performance.now() + longestCall): Promise<T> {
+    const attempt = () =>
+      this.lend(until, (query) => {
+        const deadline = this.#clock.at(until)
+        return task(async (text, values) => {
+          const rows = await query(text, [deadline, ...values])
+          this.learn(rows[0]?.server_time)
+          return rows
+        })
+      })
+    try {
+      return await attempt()
+    } catch (error) {
+      if (codeOf(error) !== lateCode) throw error
+      this.learn((error as { readonly detail?: unknown }).detail)
+      if (performance.now() >= until - longestWay) throw error
+      // Too late only by what we knew of a clock that was set meanwhile. Nothing was done, so it may be asked again.
+      return attempt()
+    }
+  }
+
+  /** Lends one connection, for queries of any kind. It is closed when one of them has not ended shortly after `until`. */
+  async lend<T>(until: number, task: (query: Query) => Promise<T>): Promise<T> {
+    if (!this.#pool.connect)
+      return within(
+        task((...query) => this.#queryPool(...query)),
+        until + longestWay,
+        ignore,
+      )
+    const client = await this.#acquire(until)
+    let broken = false
+    client.on?.('error', ignore)
+    try {
+      const query: Query = async (text, values) => {
+        try {
+          return await rowsOf(client, text, values)
+        } catch (error) {
+          broken ||= codeOf(error) === undefined
+          throw error
+        }
+      }
+      return await within(task(query), until + longestWay, () => {
+        broken = true
+      })
+    } finally {
+      client.removeListener?.('error', ignore)
+      client.release(broken)
+    }
+  }
+
+  learn(time: unknown): void {
+    if (Number(time) > 0) this.#clock.learn(Number(time), performance.now())
+  }
+
+  close(): void {
+    this.#closed = true
+    for (const waiting of [...this.#waiting]) waiting.fail(closed())
+  }
+
+  /** Nothing can be taken back here; what comes to the server too late is refused there. */
+  async #queryPool(text: string, values: readonly unknown[]): ReturnType<Query> {
+    if (this.#closed) throw closed()
+    if (this.#asked >= mostQueries) throw exhausted()
+    this.#asked++
+    try {
+      return await rowsOf(this.#pool, text, values)
+    } finally {
+      this.#asked--
+    }
+  }
+
+  #acquire(until: number): Promise<PostgresClient> {
+    if (this.#closed) return Promise.reject(closed())
+    return new Promise((resolve, reject) => {
+      const leave = () => {
+        clearTimeout(timer)
+        this.#waiting.delete(waiting)
+      }
+      const waiting: Waiting = {
+        take(client) {
+          leave()
+          resolve(client)
+        },
+        fail(error) {
+          leave()
+          reject(error)
+        },
+      }
+      const timer = setTimeout(() => waiting.fail(exhausted()), Math.max(0, until - performance.now()))
+      this.#waiting.add(waiting)
+      this.#ask()
+    })
+  }
+
+  #ask(): void {
+    while (this.#asked < Math.min(this.#waiting.size, mostAsked)) {
+      this.#asked++
+      new Promise<PostgresClient>((resolve) => resolve(this.#pool.connect!())).then(
+        (client) => this.#arrived((first) => this.#give(client, first)),
+        (error: unknown) => this.#arrived((first) => first?.fail(error)),
+      )
+    }
+  }
+
+  #arrived(answer: (first: Waiting | undefined) => void): void {
+    this.#asked--
+    answer(this.#waiting.values().next().value)
+    this.#ask()
+  }
+
+  #give(client: PostgresClient, first: Waiting | undefined): void {
+    if (typeof (client as Partial<PostgresClient> | undefined)?.release !== 'function') first?.fail(noPool())
+    else if (first) first.take(client)
+    else client.release()
+  }
+}
+
+/** Without values several statements may stand in one text. */
+const rowsOf = async (runner: Pick<PostgresClient, 'query'>, text: string, values: readonly unknown[]) =>
+  (await (values.length === 0 ? runner.query(text) : runner.query(text, [...values]))).rows
+
+/** A connection that fails while we hold it fails its query, which is how we hear of it. */
+function ignore(): void {}
+
+function within<T>(answer: Promise<T>, until: number, late: () => void): Promise<T> {
+  return new Promise((resolve, reject) => {
+    const timer = setTimeout(
+      () => {
+        late()
+        reject(unavailable('no answer came in time'))
+      },
+      Math.max(0, until - performance.now()),
+    )
+    answer.then(resolve, reject).finally(() => clearTimeout(timer))
+  })
+}
+
+const closed = () => new MailError('CLOSED', 'The store is closed.', { retryable: false })
+
+const exhausted = () =>
+  unavailable('no connection of the pool came free in time; raise its max, or look for clients that are never released')
+
+const noPool = () =>
+  configurationError(
+    'postgres({ pool }) was given a single client, or a pool whose clients cannot be released; give a Pool.',
+  )

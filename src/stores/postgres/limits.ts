@@ -1,0 +1,67 @@
+import type { MailStore, Take, Window } from '../store.ts'
+import type { Database } from './database.ts'
+import { type GivenTime, Statement } from './statement.ts'
+import { indexed } from './text.ts'
+
+/** Sliding windows, one row for all windows of a key. */
+export class Limits implements Required<MailStore['limits']> {
+  readonly #database: Database
+  readonly #time: () => GivenTime
+  readonly #statements: ReturnType<typeof statementsIn>
+
+  constructor(database: Database, schema: string, time: () => GivenTime) {
+    this.#database = database
+    this.#time = time
+    this.#statements = statementsIn(schema)
+  }
+
+  async take(key: string, windows: readonly Window[], cost: number): Promise<Take> {
+    const [answer] = await this.#database.call((query) =>
+      this.#statements.take.run(query, {
+        now: this.#time().now,
+        key: indexed(key),
+        lengths: windows.map(({ per }) => per),
+        limits: windows.map(({ limit }) => limit),
+        cost,
+      }),
+    )
+    const { taken_at, used, refused, retry_after } = answer!
+    const window = refused === null ? undefined : windows[Number(refused)]
+    if (window) return { ok: false, window, retryAfter: Number(retry_after) }
+    return { ok: true, at: Number(taken_at), used: numbersOf(used) }
+  }
+
+  async refund(key: string, windows: readonly Window[], cost: number, at: number): Promise<void> {
+    await this.#database.call((query) =>
+      this.#statements.refund.run(query, {
+        now: this.#time().now,
+        key: indexed(key),
+        lengths: windows.map(({ per }) => per),
+        cost,
+        taken_at: Math.floor(at),
+      }),
+    )
+  }
+
+  async usage(key: string, windows: readonly Window[]): Promise<readonly number[]> {
+    const [answer] = await this.#database.call((query) =>
+      this.#statements.usage.run(query, {
+        now: this.#time().now,
+        key: indexed(key),
+        lengths: windows.map(({ per }) => per),
+      }),
+    )
+    return numbersOf(answer!.used)
+  }
+}
+
+const numbersOf = (answer: unknown): number[] => (answer as unknown[]).map(Number)
+
+function statementsIn(schema: string) {
+  const windows = { now: 'bigint', key: 'text', lengths: 'double precision[]' }
+  return {
+    take: new Statement(schema, 'take', { ...windows, limits: 'double precision[]', cost: 'double precision' }),
+    refund: new Statement(schema, 'refund', { ...windows, cost: 'double precision', taken_at: 'bigint' }),
+    usage: new Statement(schema, 'usage', windows),
+  }
+}

@@ -1,0 +1,57 @@
+import { MailError } from '../../errors.ts'
+
+/** Faster than any database takes rows, in rows a millisecond: how long a count can be trusted follows from it. */
+const fastestGrowth = 20
+const soonest = 1_000
+const latest = 60_000
+
+/**
+ * Whether the queue is full, without counting it at every write: a count holds until the queue could have grown to its
+ * bound since, and one that says the queue is full holds for a second. So the bound may be passed by what many processes
+ * write in a second.
+ */
+export class QueueGauge {
+  readonly #most: number
+  readonly #count: (most: number) => Promise<number>
+  #counted = 0
+  #countedAt = Number.NEGATIVE_INFINITY
+  #added = 0
+  #counting: Promise<void> | undefined
+
+  /** @param count How many wait, counted no further than `most`. */
+  constructor(most: number, count: (most: number) => Promise<number>) {
+    this.#most = most
+    this.#count = count
+  }
+
+  async isFull(): Promise<boolean> {
+    const age = performance.now() - this.#countedAt
+    const room = this.#most - this.#counted - this.#added
+    if (age > Math.max(soonest, Math.min(latest, room / fastestGrowth))) await this.#recount()
+    return this.#counted + this.#added >= this.#most
+  }
+
+  /** One more waits, as far as this process knows. */
+  add(): void {
+    this.#added++
+  }
+
+  #recount(): Promise<void> {
+    this.#counting ??= this.#count(this.#most)
+      .then((waiting) => {
+        this.#counted = waiting
+        this.#added = 0
+        this.#countedAt = performance.now()
+      })
+      .finally(() => {
+        this.#counting = undefined
+      })
+    return this.#counting
+  }
+}
+
+export const queueFull = (most: number): MailError =>
+  new MailError(
+    'QUEUE_FULL',
+    `At most ${most} messages may wait in the PostgreSQL store; wait for the queue to drain, or raise maxQueued.`,
+  )
