@@ -125,7 +125,7 @@ export class Link {
     if (left <= 0) throw unavailable(`Redis did not get ready for ${script.verb} in time.`)
     const deadline = this.#serverClock.known ? this.#serverClock.at(started + serverDeadline) : Number.MAX_SAFE_INTEGER
     const now = this.#clock ? [this.#clock.monotonic(), this.#clock.now()].map(String) : ['', '']
-    const nonce = script.writes && this.#wire.repeats ? `${this.#nonce}${(this.#count++).toString(36)}` : ''
+    const nonce = script.guarded && this.#wire.repeats ? `${this.#nonce}${(this.#count++).toString(36)}` : ''
     const rest = ['1', this.#key, String(deadline), ...now, nonce, ...args] as string[]
     const answer = readAnswer(script, await this.#evalsha(script, rest))
     const received = performance.now()
