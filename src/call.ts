@@ -29,6 +29,8 @@ export interface Call {
   readonly found?: Found
   /** Those accept took out of the envelope. */
   readonly suppressed: readonly RowRecipient[]
+  /** Set when no provider has room: this attempt waits for its provider's budget. */
+  readonly patient?: boolean
   /** What accept took from quotas. */
   readonly taken: readonly Taken[]
 }

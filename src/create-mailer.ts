@@ -28,6 +28,7 @@ import type { Receipt } from './receipt.ts'
 import { settingsOf } from './settings.ts'
 import type { Awaitable } from './stores/store.ts'
 import type { Suppressions } from './suppressions.ts'
+import type { LimitUsages } from './usage.ts'
 import { type Verification, verifying } from './verify.ts'
 
 /**
@@ -105,6 +106,7 @@ export function createMailer<const P extends Providers>(options: MailerOptions<P
         get: async (address) => (await suppressions()).get(address),
         list: async (page) => (await suppressions()).list(page),
       },
+      limits: { usage: typed(async () => withEngine((engine) => engine.usage(tenant))) },
       verify: verifying(settings, tenant),
     }
   }
@@ -193,6 +195,7 @@ export interface TenantMailer<P extends Providers = Providers> {
   resolve(id: string, outcome: Resolution): Promise<Receipt>
   readonly messages: Messages
   readonly suppressions: Suppressions
+  readonly limits: LimitUsages
   /** Checks connection and credentials of each provider. Never rejects for a provider that fails: it says so. */
   verify(): Promise<Verification>
 }

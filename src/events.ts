@@ -26,13 +26,26 @@ export interface MailEvents {
   }
   /** A message reached a state it stays in, or is held as `unknown`. */
   settled: { readonly id: string; readonly tenant?: string; readonly status: MessageStatus; readonly provider?: string }
-  /** A provider's breaker opened or closed; `login` and `account` want somebody to act. */
+  /** A provider's breaker opened or closed, or its pace changed; `login` and `account` want somebody to act. */
   health: {
     readonly provider: string
     readonly tenant?: string
-    readonly state: 'open' | 'closed'
+    /** `slowed`: it throttles us, so mail goes to it at a slower pace until `steady`. */
+    readonly state: 'open' | 'closed' | 'slowed' | 'steady'
     readonly kind?: FailureKind
     readonly code?: string
+  }
+  /** A limit has come to four fifths of its use. */
+  limit: {
+    /** Mailboxes accepted, or mailboxes handed to a provider. */
+    readonly kind: 'quota' | 'provider'
+    /** Whose it is; absent for the mailer's own. */
+    readonly tenant?: string
+    readonly provider?: string
+    readonly limit: number
+    /** Milliseconds. */
+    readonly per: number
+    readonly used: number
   }
   /** Something went wrong that no call could be told of. */
   warning: { readonly code: MailErrorCode | 'LISTENER_FAILED'; readonly message: string; readonly id?: string }

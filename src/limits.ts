@@ -27,8 +27,11 @@ export interface Limits {
   readonly quota?: Window | readonly Window[]
   /** Mailboxes handed to a provider in any window, by its name. A provider out of budget is skipped. Default none. */
   readonly providers?: Readonly<Record<string, Window | readonly Window[]>>
-  /** What happens when every provider is out of budget. Default `refuse`; `wait` waits inside the deadline. */
-  readonly onLimit?: 'refuse' | 'wait'
+  /**
+   * What happens when the quota, or the budget of every provider on the route, is used up. Default `reject`; `wait` waits its
+   * turn inside the deadline. A queued message always waits, in the queue.
+   */
+  readonly onLimit?: 'reject' | 'wait'
 }
 
 /** Limits with every number filled in and windows as lists. */
@@ -45,7 +48,7 @@ export interface ResolvedLimits {
   readonly batch: number
   readonly quota: readonly Window[]
   readonly providers: ReadonlyMap<string, readonly Window[]>
-  readonly onLimit: 'refuse' | 'wait'
+  readonly onLimit: 'reject' | 'wait'
 }
 
 const defaults = {
@@ -77,8 +80,8 @@ export function resolveLimits(limits: Limits = {}, base?: ResolvedLimits, where 
     }
     return value
   }
-  const { onLimit = base?.onLimit ?? 'refuse' } = limits
-  if (onLimit !== 'refuse' && onLimit !== 'wait') throw configurationError(`${where}.onLimit is 'refuse' or 'wait'.`)
+  const { onLimit = base?.onLimit ?? 'reject' } = limits
+  if (onLimit !== 'reject' && onLimit !== 'wait') throw configurationError(`${where}.onLimit is 'reject' or 'wait'.`)
   return {
     recipients: count('recipients'),
     replyTo: count('replyTo'),

@@ -13,8 +13,10 @@ import { type Plan, planOf } from './plan.ts'
 import { attemptRecord } from './policies/attempt-record.ts'
 import { carriable } from './policies/carriable.ts'
 import { idempotency } from './policies/idempotency.ts'
+import { Lines } from './policies/line.ts'
 import { notAfter } from './policies/not-after.ts'
 import { openProvider } from './policies/open-provider.ts'
+import { pacing } from './policies/pacing.ts'
 import { compose } from './policies/policy.ts'
 import { quota } from './policies/quota.ts'
 import { rateLimit } from './policies/rate-limit.ts'
@@ -29,6 +31,7 @@ import type { Receipt } from './receipt.ts'
 import { BulkGroup } from './routing/bulk.ts'
 import type { Settings } from './settings.ts'
 import { suppressionsOf } from './suppressions.ts'
+import { usageOf } from './usage.ts'
 
 /** What brings messages to their end. Its inputs have been taken from the caller already. */
 export type Engine = ReturnType<typeof engineOf>
@@ -37,6 +40,8 @@ export type Engine = ReturnType<typeof engineOf>
 export function engineOf(settings: Settings) {
   const parts = partsOf(settings)
   const { ledger, clock, events, random, retry, store, read, tenants, openTenants, custom } = parts
+
+  const lines = new Lines()
 
   const looks = [
     senderAuthorisation, // a tenant must not speak for another, whatever else holds
@@ -52,7 +57,7 @@ export function engineOf(settings: Settings) {
       idempotency(ledger), // a repeat is answered here; a refusal further in frees the key
       suppression(store), // decides who is left to count
       sandbox(ledger), // stops here: nothing is counted that is not sent
-      quota(store), // last, since it takes
+      quota({ store, events, lines }), // last, since it takes
     ],
     (delivery) => ledger.accept(delivery),
   )
@@ -63,7 +68,8 @@ export function engineOf(settings: Settings) {
       [
         ...custom.dispatch(read), // before the last checks, so that nothing comes between
         openProvider(openTenants), // may wait for a place, so before the clock is read
-        rateLimit(ledger, clock), // each try pays
+        pacing(events), // a provider that throttles is given time
+        rateLimit({ ledger, clock, events, lines }), // each try pays
         notAfter(clock), // nothing leaves late
         attemptRecord({ ledger, clock, events }), // the last look at suppressions, in one step with the durable record
       ],
@@ -106,6 +112,7 @@ export function engineOf(settings: Settings) {
     merging: (send: MergeParts['send']) =>
       merging({ send, share: sharing(parts), newGroup: () => new BulkGroup(clock) }),
     messages: (tenant: string | undefined) => messagesOf(parts, { recovery, queue }, tenant),
+    usage: (tenant: string | undefined) => usageOf(parts, tenant).usage(),
     suppressions: (tenant: string | undefined) =>
       suppressionsOf(store, clock, async () => (await tenants.resolve(tenant)).tenant),
     work: (concurrency: number, holds: boolean): Worker => queue.work(concurrency, holds),

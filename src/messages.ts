@@ -155,7 +155,7 @@ export function messagesOf(parts: Parts, { recovery, queue }: MessageParts, tena
       const row = await own(id)
       const cost = row.recipients.filter(({ status }) => status === 'failed').length
       const { quotas } = await parts.tenants.resolve(row.tenant)
-      const taken = row.status === 'failed' && row.work ? await takeQuotas(store, quotas, cost) : []
+      const taken = row.status === 'failed' && row.work ? await takeQuotas(parts, quotas, cost) : []
       try {
         const receipt = await change(
           id,

@@ -69,7 +69,7 @@ function laterRun(
   if (callOf(delivery).deadline.cause === 'close') return { dueAt: now, runs: row.runs }
   // A limit says nothing about the message: it waits its turn, as long as that takes.
   if (failure?.code === 'SEND_LIMIT_EXCEEDED' && failure.retryAfter !== undefined) {
-    return notLate(row, { dueAt: now + failure.retryAfter, runs: row.runs })
+    return notLate(row, { dueAt: now + Math.min(failure.retryAfter, longestRetryAfter), runs: row.runs })
   }
   const pause = schedule[row.runs]
   if (pause === undefined || (failure !== undefined && !mayPass(failure))) return

@@ -1,4 +1,4 @@
-import { callOf, narrow } from '../call.ts'
+import { callOf, changeCall, narrow } from '../call.ts'
 import type { Clock } from '../clock.ts'
 import type { Deadline } from '../deadline.ts'
 import type { Delivery } from '../delivery.ts'
@@ -69,6 +69,10 @@ class Run {
   readonly #uncarried: Issue[] = []
   #lastFailure: MailError | undefined
   #limited: MailError | undefined
+  /** Those a limit stood in the way of this round. */
+  readonly #outOfBudget = new Set<string>()
+  /** The provider whose budget is waited for, when all are out of it. */
+  #patientWith: string | undefined
   handedOver = false
 
   constructor(parts: RoundsParts, attempt: Send, delivery: Delivery, entry: Entry, all: readonly Candidate[]) {
@@ -87,13 +91,19 @@ class Run {
   async round(): Promise<void> {
     this.handedOver = false
     this.#limited = undefined
+    this.#outOfBudget.clear()
+    const patientWith = this.#patientWith
+    this.#patientWith = undefined
     for (const candidate of this.#candidates) {
+      if (patientWith !== undefined && candidate.name !== patientWith) continue
       const open = this.open()
       if (open.size === 0) return
       this.#requireTime()
       if (this.#spent.has(candidate.name)) continue
       const delivery = this.#deliveryFor(candidate, open)
-      if (delivery && this.#awake(candidate.name)) await this.#try(candidate.name, delivery)
+      if (!delivery) continue
+      if (patientWith !== undefined) await this.#try(candidate.name, changeCall(delivery, { patient: true }))
+      else if (this.#awake(candidate.name)) await this.#try(candidate.name, delivery)
     }
   }
 
@@ -176,6 +186,7 @@ class Run {
   /** A policy stood in the way before anything was handed over: a limit lets the next provider try, all else ends it. */
   #refused(name: string, error: MailError): void {
     if (error.code !== 'SEND_LIMIT_EXCEEDED') throw error
+    this.#outOfBudget.add(name)
     if (error.retryAfter === undefined) this.#spent.add(name)
     else this.#sleep(name, error.retryAfter)
     const sooner =
@@ -199,10 +210,16 @@ class Run {
     const chance = bulk ? bulk.jitter(round, random) : random()
     const jitter = this.handedOver ? chance * Math.min(retry.base * 2 ** (round - 1), retry.longest) : 0
     const pause = Math.max(jitter, soonest, 0)
-    const { context } = callOf(this.#delivery)
-    const refuses = !this.handedOver && (this.#limited === undefined || context.limits.onLimit === 'refuse')
+    const { context, kind } = callOf(this.#delivery)
+    const waits = this.#limited !== undefined && context.limits.onLimit === 'wait' && kind === 'send'
     const tooLong = pause > retry.longest && this.#limited === undefined
-    if (refuses || tooLong || pause >= this.#deadline.remaining) throw this.failure()
+    if ((!this.handedOver && !waits) || tooLong || pause >= this.#deadline.remaining) throw this.failure()
+    if (!this.handedOver) {
+      this.#patientWith = usable.find(
+        ({ name }) => this.#outOfBudget.has(name) && (this.#notBefore.get(name) ?? now) - now === soonest,
+      )?.name
+      if (this.#patientWith !== undefined) return
+    }
     // At least a millisecond, so that a wait that has just run out cannot spin.
     await this.#deadline.wait(Math.max(pause, 1))
     this.#requireTime()

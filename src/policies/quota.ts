@@ -1,21 +1,33 @@
 import { callOf, changeCall } from '../call.ts'
+import type { Deadline } from '../deadline.ts'
 import { MailError } from '../errors.ts'
+import type { Events } from '../events.ts'
 import type { MailStore, Taken, Window } from '../stores/store.ts'
 import type { TenantContext } from '../tenants/context.ts'
+import type { Lines } from './line.ts'
+import { tellUse } from './near-limit.ts'
 import type { Policy } from './policy.ts'
+
+export interface QuotaParts {
+  readonly store: MailStore
+  readonly events: Events
+  readonly lines: Lines
+}
 
 /**
  * Takes the mailboxes of the message from the mailer's quota and the tenant's. What was taken goes back when a later one
  * refuses or accept fails, so a quota may be under-used but never exceeded.
  */
 export const quota =
-  (store: MailStore): Policy =>
+  ({ store, events, lines }: QuotaParts): Policy =>
   (next) =>
   async (delivery) => {
-    const { quotas } = callOf(delivery).context
+    const { context, deadline } = callOf(delivery)
+    const { quotas } = context
     if (quotas.length === 0) return next(delivery)
     const cost = delivery.envelope.recipients.length
-    const taken = await takeQuotas(store, quotas, cost)
+    const patience = context.limits.onLimit === 'wait' ? { lines, deadline } : undefined
+    const taken = await takeQuotas({ store, events }, quotas, cost, patience)
     try {
       return await next(changeCall(delivery, { taken }))
     } catch (error) {
@@ -24,18 +36,21 @@ export const quota =
     }
   }
 
-/** All of them or none. @throws MailError `SEND_LIMIT_EXCEEDED`. */
+/** All of them or none. With `patience` it waits its turn for each. @throws MailError `SEND_LIMIT_EXCEEDED`. */
 export async function takeQuotas(
-  store: MailStore,
+  { store, events }: Pick<QuotaParts, 'store' | 'events'>,
   quotas: TenantContext['quotas'],
   cost: number,
+  patience?: { readonly lines: Lines; readonly deadline: Deadline },
 ): Promise<readonly Taken[]> {
   const taken: Taken[] = []
   try {
-    for (const { key, windows } of quotas) {
-      const take = await store.limits.take(key, windows, cost)
+    for (const { key, windows, tenant } of quotas) {
+      const ask = async () => store.limits.take(key, windows, cost)
+      const take = patience ? await patience.lines.pass(key, patience.deadline, ask) : await ask()
       if (!take.ok) throw limitExceeded('quota', take.window, take.retryAfter)
       taken.push({ key, windows, at: take.at })
+      tellUse(events, { kind: 'quota', ...(tenant === undefined ? {} : { tenant }) }, windows, take, cost)
     }
     return taken
   } catch (error) {

@@ -2,21 +2,37 @@ import { callOf } from '../call.ts'
 import type { Clock } from '../clock.ts'
 import type { Delivery } from '../delivery.ts'
 import { MailError } from '../errors.ts'
+import type { Events } from '../events.ts'
 import type { Ledger } from '../ledger/ledger.ts'
 import type { Take, Window } from '../stores/store.ts'
 import { Windows } from '../stores/window.ts'
+import type { Budget, TenantContext } from '../tenants/context.ts'
+import type { Lines } from './line.ts'
+import { tellUse } from './near-limit.ts'
 import type { Policy } from './policy.ts'
 import { limitExceeded, refund } from './quota.ts'
+
+export interface RateLimitParts {
+  readonly ledger: Ledger
+  readonly clock: Clock
+  readonly events: Events
+  readonly lines: Lines
+}
+
+type ProviderTake = Take & { readonly stored: boolean }
 
 /**
  * Each attempt pays from the provider's own budget; what certainly was not taken is given back. A store that cannot answer
  * does not stop mail here (INVARIANTS S3): this process keeps to the limit by itself until it can.
  */
-export const rateLimit = (ledger: Ledger, clock: Clock): Policy => {
+export const rateLimit = ({ ledger, clock, events, lines }: RateLimitParts): Policy => {
   const local = new Windows()
-  const take = async (key: string, windows: readonly Window[], cost: number): Promise<Take & { stored: boolean }> => {
+  const known = new Refusals(clock)
+  const ask = async (key: string, windows: readonly Window[], cost: number): Promise<ProviderTake> => {
     try {
-      return { ...(await ledger.store.limits.take(key, windows, cost)), stored: true }
+      const take = await ledger.store.limits.take(key, windows, cost)
+      if (!take.ok) known.add(key, cost, take)
+      return { ...take, stored: true }
     } catch (error) {
       if (!(error instanceof MailError) || error.code !== 'STORE_UNAVAILABLE') throw error
       ledger.warn(error)
@@ -24,13 +40,20 @@ export const rateLimit = (ledger: Ledger, clock: Clock): Policy => {
     }
   }
   return (next) => async (delivery) => {
-    const budget = budgetOf(delivery)
+    const { context, deadline, patient = false } = callOf(delivery)
+    const { provider } = delivery.attempt!
+    const budget = context.budget(provider)
     if (!budget) return next(delivery)
     const { key, windows } = budget
     const cost = delivery.envelope.recipients.length
-    const taken = await take(key, windows, cost)
-    if (!taken.ok)
-      throw limitExceeded(`limit of provider '${delivery.attempt!.provider}'`, taken.window, taken.retryAfter)
+    const refusal = patient ? undefined : (known.get(key, cost) ?? behind(lines, context, budget))
+    const taken: ProviderTake = refusal
+      ? { ...refusal, stored: false }
+      : patient
+        ? await lines.pass(key, deadline, () => ask(key, windows, cost))
+        : await ask(key, windows, cost)
+    if (!taken.ok) throw limitExceeded(`limit of provider '${provider}'`, taken.window, taken.retryAfter)
+    tellUse(events, { kind: 'provider', provider, ...tenantOf(delivery) }, windows, taken, cost)
     try {
       return await next(delivery)
     } catch (error) {
@@ -38,13 +61,47 @@ export const rateLimit = (ledger: Ledger, clock: Clock): Policy => {
       // Without an outcome nothing was handed over: it expired, or the last look at suppressions stopped it.
       if (taken.stored && (outcome === undefined || outcome === 'failed')) {
         await refund(ledger.store, [{ key, windows, at: taken.at }], cost)
+        known.forget(key)
       }
       throw error
     }
   }
 }
 
-function budgetOf(delivery: Delivery) {
-  const { attempt } = delivery
-  return attempt && callOf(delivery).context.budget(attempt.provider)
+/** Who would wait for room may not overtake those who do. */
+const behind = (lines: Lines, { limits }: TenantContext, { key, windows }: Budget): Refusal | undefined =>
+  limits.onLimit === 'wait' && lines.has(key) ? { ok: false, window: windows[0]!, retryAfter: 1 } : undefined
+
+const tenantOf = ({ tenant }: Delivery) => (tenant === undefined ? {} : { tenant })
+
+type Refusal = Extract<Take, { ok: false }>
+
+const mostRefusals = 10_000
+
+/** Limits this process knows to be used up: asking again before there is room would only cost the store. */
+class Refusals {
+  readonly #clock: Clock
+  readonly #byKey = new Map<string, { readonly until: number; readonly cost: number; readonly window: Window }>()
+
+  constructor(clock: Clock) {
+    this.#clock = clock
+  }
+
+  add(key: string, cost: number, { window, retryAfter }: Refusal): void {
+    if (this.#byKey.size >= mostRefusals) this.#byKey.clear()
+    this.#byKey.set(key, { until: this.#clock.monotonic() + retryAfter, cost, window })
+  }
+
+  get(key: string, cost: number): Refusal | undefined {
+    const refused = this.#byKey.get(key)
+    if (!refused || cost < refused.cost) return undefined
+    const retryAfter = refused.until - this.#clock.monotonic()
+    if (retryAfter > 0) return { ok: false, window: refused.window, retryAfter }
+    this.#byKey.delete(key)
+    return undefined
+  }
+
+  forget(key: string): void {
+    this.#byKey.delete(key)
+  }
 }

@@ -6,6 +6,7 @@ import { hashKey } from '../message/fingerprint.ts'
 import type { AddressInput } from '../message/message.ts'
 import type { Provider } from '../provider.ts'
 import { Breaker } from '../routing/breaker.ts'
+import { Pace } from '../routing/pace.ts'
 import { failover, type Route, type RouteInput, toRoute } from '../routing/route.ts'
 import type { Window } from '../stores/store.ts'
 
@@ -38,6 +39,14 @@ export interface ContextParts {
   readonly from?: ParsedMailbox
 }
 
+/** The windows of one quota or provider, and the key they are counted under. */
+export interface Budget {
+  readonly key: string
+  readonly windows: readonly Window[]
+  /** Whose it is; absent for the mailer's. */
+  readonly tenant?: string
+}
+
 /** One tenant's settings and state, or the mailer's own for messages without tenant. */
 export class TenantContext {
   readonly tenant: string | undefined
@@ -46,13 +55,14 @@ export class TenantContext {
   readonly senders: Senders | undefined
   readonly limits: ResolvedLimits
   readonly route: Route | undefined
-  readonly quotas: readonly { readonly key: string; readonly windows: readonly Window[] }[]
+  readonly quotas: readonly Budget[]
   /** Its own providers, in the order given. */
   readonly own: ReadonlyMap<string, Provider>
   readonly #base: TenantContext | undefined
   readonly #clock: Clock
   readonly #breakers = new Map<string, Breaker>()
-  readonly #budgets: ReadonlyMap<string, { readonly key: string; readonly windows: readonly Window[] }>
+  readonly #paces = new Map<string, Pace>()
+  readonly #budgets: ReadonlyMap<string, Budget>
 
   constructor({ tenant, config, base, clock, from }: ContextParts) {
     const where = tenant === undefined ? '' : 'tenant: '
@@ -72,9 +82,13 @@ export class TenantContext {
       if (!this.provider(name)) throw configurationError(`${where}route names '${name}', which is not in providers.`)
     }
     this.from = from ?? this.#firstFrom()
-    const own = { key: hashKey('quota', tenant), windows: this.limits.quota }
+    const whose = tenant === undefined ? {} : { tenant }
+    const own = { key: hashKey('quota', tenant), windows: this.limits.quota, ...whose }
     this.#budgets = new Map(
-      [...this.limits.providers].map(([name, windows]) => [name, { key: hashKey('provider', tenant, name), windows }]),
+      [...this.limits.providers].map(([name, windows]) => [
+        name,
+        { key: hashKey('provider', tenant, name), windows, ...whose },
+      ]),
     )
     this.quotas = [...(base?.quotas ?? []), own].filter(({ windows }) => windows.length > 0)
   }
@@ -92,8 +106,19 @@ export class TenantContext {
     return breaker
   }
 
+  /** How fast the provider may be used, shared by all who use the account. */
+  pace(name: string): Pace {
+    if (!this.own.has(name) && this.#base) return this.#base.pace(name)
+    let pace = this.#paces.get(name)
+    if (!pace) {
+      pace = new Pace(this.#clock)
+      this.#paces.set(name, pace)
+    }
+    return pace
+  }
+
   /** The provider's budget, counted for whoever owns the account. */
-  budget(name: string): { readonly key: string; readonly windows: readonly Window[] } | undefined {
+  budget(name: string): Budget | undefined {
     return this.own.has(name) ? this.#budgets.get(name) : this.#base?.budget(name)
   }
 
