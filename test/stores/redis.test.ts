@@ -1,5 +1,6 @@
 import { after, before, describe, it } from 'node:test'
 import { Redis } from 'ioredis'
+import { Redis as Valkey } from 'iovalkey'
 import { createClient } from 'redis'
 import { redis } from '../../src/stores/redis.ts'
 import { describeStore } from '../../src/testing/describe-store.ts'
@@ -16,14 +17,16 @@ if ('skip' in server) {
   const { url } = server
   const nodeRedis = createClient({ url }).on('error', () => {})
   const ioredis = new Redis(url, { lazyConnect: true }).on('error', () => {})
+  const iovalkey = new Valkey(url, { lazyConnect: true }).on('error', () => {})
   before(() => nodeRedis.connect())
   after(async () => {
     await removeKeys(url)
     nodeRedis.destroy()
     ioredis.disconnect()
+    iovalkey.disconnect()
     await server.stop()
   })
-  for (const [name, client] of Object.entries({ 'node-redis': nodeRedis, ioredis })) {
+  for (const [name, client] of Object.entries({ 'node-redis': nodeRedis, ioredis, iovalkey })) {
     describeStore(
       `redis over ${name}`,
       () => {

@@ -44,7 +44,7 @@ while place < ended do
   if #rows == limit or looked == limit + ${spare} then return answer('ok', '1', last_created, last_id, rows) end
   last_id, last_created = first[1], first[2]
   local row = find(last_id)
-  if row then rows[#rows + 1] = {last_id, row.torn and false or redis.call('HGET', P .. 'row:' .. last_id, 'b')} end
+  if row then rows[#rows + 1] = {last_id, not row.torn and redis.call('HGET', P .. 'row:' .. last_id, 'b')} end
   place, looked = place + 1, looked + 1
 end
 return answer('ok', '0', last_created, last_id, rows)
