@@ -102,6 +102,7 @@ export function createMailer<const P extends Providers>(options: MailerOptions<P
       },
       suppressions: {
         add: async (suppression) => (await suppressions()).add(suppression),
+        addMany: async (list) => (await suppressions()).addMany(list),
         remove: async (address, scope) => (await suppressions()).remove(address, scope),
         get: async (address) => (await suppressions()).get(address),
         list: async (page) => (await suppressions()).list(page),

@@ -37,6 +37,8 @@ export interface Suppression {
 export interface Suppressions {
   /** Adds, or replaces the entry of the same mailbox and scope. @throws MailError `VALIDATION_ERROR`. */
   add(suppression: NewSuppression): Promise<Suppression>
+  /** The same for many, all of them or none. At most 1,000 at a time. */
+  addMany(suppressions: readonly NewSuppression[]): Promise<readonly Suppression[]>
   /** Removes one scope, or all of them. Answers whether there was any. */
   remove(address: string, scope?: SuppressionScope): Promise<boolean>
   /** Every entry of the mailbox; empty when it may be mailed. */
@@ -45,6 +47,7 @@ export interface Suppressions {
   list(page?: PageRequest): Promise<Page<Suppression>>
 }
 
+const mostAtOnce = 1_000
 const reasons: ReadonlySet<unknown> = new Set(['hard_bounce', 'complaint', 'unsubscribe', 'invalid', 'manual'])
 
 export function suppressionsOf(
@@ -57,6 +60,15 @@ export function suppressionsOf(
       const entry = entryOf(input, await tenant(), clock.now())
       await store.suppress.add([entry])
       return suppressionOf(entry)
+    },
+    async addMany(inputs) {
+      if (!Array.isArray(inputs) || inputs.length > mostAtOnce) {
+        throw refused('suppressions', `Must be a list of at most ${mostAtOnce}.`)
+      }
+      const owner = await tenant()
+      const entries = inputs.map((input) => entryOf(input, owner, clock.now()))
+      if (entries.length > 0) await store.suppress.add(entries)
+      return entries.map(suppressionOf)
     },
     async remove(address, scope) {
       const removed = await store.suppress.remove(

@@ -7,7 +7,8 @@ import type { AddressInfo } from 'node:net'
 import { tmpdir } from 'node:os'
 import { dirname, join } from 'node:path'
 import { json } from 'node:stream/consumers'
-import { after, before, test } from 'node:test'
+import { after, before, type TestContext, test } from 'node:test'
+import pg from 'pg'
 import { mailgun } from '../providers/mailgun.ts'
 import { memory } from '../providers/memory.ts'
 import { nodemailer } from '../providers/nodemailer.ts'
@@ -16,10 +17,12 @@ import { ses } from '../providers/ses.ts'
 import { smtp } from '../providers/smtp.ts'
 import type { Provider } from '../src/provider.ts'
 import { createSmtpServer, type ScriptedSmtpServer } from '../src/testing/smtp-server.ts'
+import { findPostgres } from './support/postgres-server.ts'
 import { type Program, start } from './support/program.ts'
+import { findRedis, removeKeys } from './support/redis-server.ts'
 
 const root = join(import.meta.dirname, '..')
-const pages = ['README.md', 'docs/providers.md', 'docs/testing.md', 'docs/guarantees.md']
+const pages = ['README.md', 'docs/providers.md', 'docs/stores.md', 'docs/testing.md', 'docs/guarantees.md']
 
 interface Block {
   readonly page: string
@@ -57,6 +60,8 @@ interface Run extends Pick<Program, 'out'> {
 }
 
 interface Expectation {
+  /** Starts what the block needs beside mail servers, and answers where it is, or why there is none. */
+  readonly servers?: (t: TestContext) => Promise<Record<string, string> | { readonly skip: string }>
   readonly before?: (servers: Pick<Run, 'relay' | 'backup'>) => void
   readonly check: (run: Run) => Promise<void> | void
 }
@@ -107,6 +112,72 @@ const expectations: Record<string, Expectation> = {
     async check({ relay, out }) {
       assert.deepEqual(await subjects(relay), ['Welcome'])
       assert.equal(out, 'scheduled\ntrue sent\n0 0\n')
+    },
+  },
+  'README.md: Stores 1': {
+    async check({ relay, out }) {
+      assert.deepEqual(await subjects(relay), ['Welcome'])
+      assert.equal(out, 'true sent\n')
+    },
+  },
+  'docs/stores.md: SQLite 1': {
+    async check({ relay, out }) {
+      assert.deepEqual(await subjects(relay), ['Hello'])
+      assert.equal(out, "[ 'sent' ]\n")
+    },
+  },
+  'docs/stores.md: Redis 1': {
+    async servers(t) {
+      const found = await findRedis()
+      if ('skip' in found) return found
+      t.after(async () => {
+        await removeKeys(found.url, 'acme-mail')
+        await found.stop()
+      })
+      return { REDIS_URL: found.url }
+    },
+    async check({ relay, out }) {
+      assert.deepEqual(await subjects(relay), ['Order 1050'])
+      assert.equal(out, 'sent\n')
+    },
+  },
+  'docs/stores.md: PostgreSQL 1': {
+    async servers(t) {
+      const found = await findPostgres()
+      if ('skip' in found) return found
+      const pool = new pg.Pool(found.config)
+      t.after(async () => {
+        await pool.query('DROP SCHEMA IF EXISTS acme_mail CASCADE')
+        await pool.end()
+        await found.stop()
+      })
+      const { rows } = await pool.query('SELECT current_user, current_database(), inet_server_port() AS port')
+      const { current_user, current_database, port } = rows[0]
+      return { DATABASE_URL: `postgres://${current_user}@127.0.0.1:${port}/${current_database}` }
+    },
+    async check({ relay, out }) {
+      assert.deepEqual(await subjects(relay), ['Order 1051'])
+      assert.equal(out, 'sent\n')
+    },
+  },
+  'docs/stores.md: PostgreSQL 2': {
+    check({ out }) {
+      assert.match(out, /CREATE SCHEMA[^;]*acme_mail/)
+    },
+  },
+  'docs/stores.md: A Keyv 1': {
+    check({ out }) {
+      assert.equal(out, '3\n')
+    },
+  },
+  'docs/stores.md: What a crash leaves 1': {
+    check({ out }) {
+      assert.equal(out, 'failed\n')
+    },
+  },
+  'docs/stores.md: Writing a store 1': {
+    check({ out }) {
+      assert.match(out, /fail 0/)
     },
   },
   'README.md: Idempotency 1': {
@@ -197,7 +268,7 @@ let folder = ''
 before(async () => {
   folder = await mkdtemp(join(tmpdir(), 'readme-'))
   await mkdir(join(folder, 'node_modules'))
-  for (const name of ['keyv', 'postal-mime']) {
+  for (const name of ['@types', 'keyv', 'pg', 'postal-mime', 'redis']) {
     await symlink(join(root, 'node_modules', name), join(folder, 'node_modules', name))
   }
   await symlink(root, join(folder, 'node_modules/sendwright'))
@@ -234,7 +305,17 @@ for (const { name, language, code } of blocks.filter(({ language }) => language 
     const { carried } = courier
     expectation.before?.({ relay, backup })
     const file = await writeBlock(name, code)
-    const program = start(t, file, { SMTP_URL: relay.url, BACKUP_URL: backup.url, COURIER_URL: courier.url })
+    const servers = await expectation.servers?.(t)
+    if (servers && 'skip' in servers) return t.skip(servers.skip)
+    const environment = {
+      SMTP_URL: relay.url,
+      BACKUP_URL: backup.url,
+      COURIER_URL: courier.url,
+      // Node 22 warns about its SQLite.
+      NODE_OPTIONS: '--disable-warning=ExperimentalWarning',
+      ...servers,
+    }
+    const program = start(t, file, environment, [], await mkdtemp(join(folder, 'run-')))
     assert.equal(await program.ended, 0, program.err)
     assert.equal(program.err, '')
     await expectation.check({ relay, backup, carried, out: program.out })

@@ -92,6 +92,23 @@ describe('the list of those not to be mailed', () => {
     await refusal(() => suppressions.remove('a@example.com', loose({})), 'VALIDATION_ERROR')
   })
 
+  test('addMany adds all of them or none', async () => {
+    const { mailer } = setup()
+    const added = await mailer.suppressions.addMany([
+      { address: 'ada@example.com' },
+      { address: 'Bob@Example.com', scope: { topic: 'news' } },
+    ])
+    assert.deepEqual(
+      added.map(({ address }) => address),
+      ['ada@example.com', 'bob@example.com'],
+    )
+    await refusal(mailer.suppressions.addMany([{ address: 'eve@example.com' }, { address: 'no mailbox' }]))
+    await refusal(mailer.suppressions.addMany(Array(1_001).fill({ address: 'eve@example.com' })))
+    await refusal(mailer.suppressions.addMany(loose('ada@example.com')))
+    assert.equal((await mailer.suppressions.list()).items.length, 2)
+    assert.deepEqual(await mailer.suppressions.addMany([]), [])
+  })
+
   test('a tenant sees its own list only (P8)', async () => {
     const { mailer } = setup({ tenants: { a: { route: 'outbox' }, b: { route: 'outbox' } }, requireTenant: false })
     await mailer.tenant('a').suppressions.add({ address: 'ada@example.com' })

@@ -22,9 +22,10 @@ export function start(
   file: string,
   env: Record<string, string> = {},
   args: readonly string[] = [],
+  cwd: string = root,
 ): Program {
   const { FORCE_COLOR: _color, NODE_TEST_CONTEXT: _context, ...inherited } = process.env
-  const child = spawn(process.execPath, [file, ...args], { cwd: root, env: { ...inherited, ...env } })
+  const child = spawn(process.execPath, [file, ...args], { cwd, env: { ...inherited, ...env } })
   let out = ''
   let err = ''
   child.stdout.setEncoding('utf8').on('data', (chunk) => {
