@@ -3,7 +3,7 @@ import type { Delivery, Recipient } from './delivery.ts'
 import { configurationError } from './errors.ts'
 import type { BulkGroup } from './routing/bulk.ts'
 import type { Route } from './routing/route.ts'
-import type { Found, RowRecipient, Taken } from './stores/store.ts'
+import type { Found, RowRecipient, Taken, Transaction } from './stores/store.ts'
 import type { TenantContext } from './tenants/context.ts'
 
 const call = Symbol('call')
@@ -15,6 +15,8 @@ export interface Call {
   /** `send` dispatches in this call; `queue` leaves it to a worker. */
   readonly kind: 'send' | 'queue'
   readonly idempotencyKey?: string
+  /** What is queued is written in it. */
+  readonly transaction?: Transaction
   /** Wall time before which the queue leaves it alone. */
   readonly sendAt?: number
   readonly priority: number

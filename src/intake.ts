@@ -30,6 +30,9 @@ export function takeIn(
   if (options.sendAt !== undefined && kind === 'send') {
     throw refused('options.sendAt', 'Is for enqueue, which can wait; send goes now.')
   }
+  if (options.transaction !== undefined && kind === 'send') {
+    throw refused('options.transaction', 'Is for enqueue; a mail that was sent cannot be rolled back.')
+  }
   const taken = takeMessage(message, options.tenant === undefined ? root.limits : undefined)
   return { kind, message: taken, options, deadline: underWay.begin(options.timeout, options.signal) }
 }

@@ -13,7 +13,7 @@ import type { Provider } from './provider.ts'
 import type { QueueEngine } from './queues/engine.ts'
 import type { Route, RouteFunction, RouteInput } from './routing/route.ts'
 import type { KeyvLike } from './stores/keyv.ts'
-import type { MailStore, Retention } from './stores/store.ts'
+import type { MailStore, Retention, Transaction } from './stores/store.ts'
 import type { Tenants } from './tenants/registry.ts'
 
 export type Providers = Readonly<Record<string, Provider>>
@@ -96,6 +96,12 @@ export interface SendOptions<N extends string = string> {
   readonly sendAt?: Date | number | string
   /** -10 to 10; higher ones leave the queue first. Default 0. */
   readonly priority?: number
+  /**
+   * For `enqueue`: accepts in your own database transaction, so that the message is there if and only if it commits. Needs
+   * the PostgreSQL store; takes a client of `pg` (not a pool) between BEGIN and COMMIT, on the store's database. Until then
+   * a receipt and the event `accepted` are provisional. When the call rejects, roll back.
+   */
+  readonly transaction?: Transaction
   /** True sends nothing. False changes nothing: the sandbox of a mailer or tenant cannot be left. */
   readonly sandbox?: boolean
   /** Default `transactional`. */
@@ -128,6 +134,7 @@ const known = [
   'sandbox',
   'stream',
   'onUnknown',
+  'transaction',
 ]
 
 /** A copy that no later change reaches, each option read once. @throws MailError `VALIDATION_ERROR`. */
@@ -161,6 +168,7 @@ export function checkSendOptions(given: SendOptions, timeout: number): CheckedSe
     sandbox,
     stream = 'transactional',
     onUnknown = 'hold',
+    transaction,
   } = options
   if (idempotencyKey !== undefined && !(typeof idempotencyKey === 'string' && /^[!-~]{1,255}$/.test(idempotencyKey))) {
     throw refused('options.idempotencyKey', 'Must be 1 to 255 visible ASCII characters.')
@@ -181,6 +189,9 @@ export function checkSendOptions(given: SendOptions, timeout: number): CheckedSe
   if (!(typeof allowed === 'number' && allowed >= 1 && allowed <= longestTimeout)) {
     throw refused('options.timeout', `Must be 1 to ${longestTimeout} milliseconds.`)
   }
+  if (transaction !== undefined && !isTransaction(transaction)) {
+    throw refused('options.transaction', 'Must be a client with an open transaction: pool.connect(), not the pool.')
+  }
   const { notAfter, sendAt, ...rest } = options
   return {
     ...rest,
@@ -192,6 +203,10 @@ export function checkSendOptions(given: SendOptions, timeout: number): CheckedSe
     ...(sendAt === undefined ? {} : { sendAt: moment('options.sendAt', sendAt) }),
   }
 }
+
+/** A pool of `pg` has `query` too, and would run each statement in a transaction of its own. */
+const isTransaction = (given: unknown): given is Transaction =>
+  typeof (given as Partial<Transaction> | null)?.query === 'function' && !('totalCount' in (given as object))
 
 const isoMoment = /^\d{4}-\d\d-\d\d(?:T\d\d:\d\d(?::\d\d(?:\.\d{1,9})?)?(?:Z|[+-]\d\d:\d\d)?)?$/
 /** The last moment a Date can hold. */

@@ -21,6 +21,7 @@ export function preparing(parts: Parts): Prepare {
       const resolved = contextFor(parts, options.tenant)
       const context = resolved instanceof Promise ? await deadline.within(resolved) : resolved
       if (context.mode === 'blocked') throw blocked()
+      if (options.transaction && !parts.store.within) throw noTransactions()
       const { message, recipients } = await read(taken, {
         limits: context.limits,
         signal: deadline.signal,
@@ -52,6 +53,7 @@ export function preparing(parts: Parts): Prepare {
         taken: [],
         ...(options.idempotencyKey === undefined ? {} : { idempotencyKey: options.idempotencyKey }),
         ...(options.sendAt === undefined ? {} : { sendAt: options.sendAt }),
+        ...(options.transaction === undefined ? {} : { transaction: options.transaction }),
         ...(options.provider === undefined ? {} : { provider: options.provider }),
         // A queued message keeps names, not functions: the order is drawn now.
         ...(route === undefined
@@ -97,5 +99,12 @@ function contextFor(parts: Parts, tenant: string | undefined): Awaitable<TenantC
   }
   return parts.tenants.resolve(tenant === undefined ? undefined : parts.tenantId(tenant))
 }
+
+const noTransactions = () =>
+  new MailError(
+    'UNSUPPORTED_FEATURE',
+    'options.transaction: This store cannot write in your transaction; postgres({ pool }) can.',
+    { issues: [{ path: 'options.transaction', code: 'unsupported', message: 'Use the PostgreSQL store.' }] },
+  )
 
 export const blocked = () => new MailError('TENANT_BLOCKED', 'The tenant is blocked from sending.')

@@ -25,6 +25,8 @@ import { abandoned, freesKey, type HandOverResult, receiptOf, withLateAnswer } f
 /** A lease outlasts its call by as long as the call may take, within these bounds, so that its end can still be written. */
 const leaseMargin = { least: 1_000, most: 10_000 }
 
+type Writes = Pick<MailStore, 'claim' | 'settle'>
+
 /** What the claim of a key found: the way is free, or another call's row. */
 export type KeyClaim =
   | { readonly state: 'claimed'; readonly found: Found }
@@ -87,7 +89,7 @@ export class Ledger {
     const call = callOf(delivery)
     const key = hashKey('idempotency', delivery.tenant, delivery.sandbox ? 'sandbox' : 'live', call.idempotencyKey)
     const row: Row = { ...this.#rowOf(delivery, 'dispatching'), kind: 'send', accepted: false, key, fingerprint }
-    const claim = await this.store.claim(row, {
+    const claim = await this.#writesFor(delivery).claim(row, {
       lease: this.lease(call.deadline.remaining),
       keyTtl: this.#idempotencyTtl,
       look,
@@ -140,10 +142,12 @@ export class Ledger {
     if (!entry || entry.promised) return
     this.#drop(entry)
     try {
-      if (entry.fence !== undefined) await this.store.settle(entry.row, entry.fence, { remove: true })
+      if (entry.fence !== undefined)
+        await this.#writesFor(entry.delivery).settle(entry.row, entry.fence, { remove: true })
     } catch (error) {
-      // The caller is to hear why the message was refused; the key frees itself when the lease runs out.
-      this.warn(error, id)
+      // The caller is to hear why the message was refused; the key frees itself when the lease runs out, or with the
+      // transaction, in which nothing more can be done if it failed.
+      if (callOf(entry.delivery).transaction === undefined) this.warn(error, id)
     }
   }
 
@@ -305,8 +309,16 @@ export class Ledger {
   async #write(delivery: Delivery, given: Row): Promise<Receipt> {
     const entry = this.#enter(delivery, given)
     const { row, fence } = entry
-    const written =
-      fence === undefined ? (await this.#insert(entry, row, {})) !== undefined : await this.#settle(row, fence)
+    const store = this.#writesFor(delivery)
+    let written: boolean
+    try {
+      if (fence === undefined) written = (await this.#insert(entry, row, {}, store)) !== undefined
+      else written = await this.#settle(row, fence, {}, store)
+    } catch (error) {
+      // The row of a claimed key is still to be removed.
+      if (fence === undefined) this.#drop(entry)
+      throw error
+    }
     if (!written) {
       throw new MailError(
         'STORE_UNAVAILABLE',
@@ -332,8 +344,19 @@ export class Ledger {
     return claimed
   }
 
-  async #insert(entry: Entry, row: Row, options: Pick<ClaimOptions, 'lease' | 'look'>): Promise<Found> {
-    const claim = await this.store.claim(row, { ...options, retention: this.#retention })
+  /** Where an accepted message is written: the store, or the caller's transaction. */
+  #writesFor(delivery: Delivery): Writes {
+    const { transaction } = callOf(delivery)
+    return (transaction && this.store.within?.(transaction)) ?? this.store
+  }
+
+  async #insert(
+    entry: Entry,
+    row: Row,
+    options: Pick<ClaimOptions, 'lease' | 'look'>,
+    store: Writes = this.store,
+  ): Promise<Found> {
+    const claim = await store.claim(row, { ...options, retention: this.#retention })
     if (claim.state === 'held') {
       throw new MailError('STORE_UNAVAILABLE', 'The store holds another message with this id.')
     }
@@ -341,8 +364,8 @@ export class Ledger {
     return claim.found
   }
 
-  #settle(row: Row, fence: number, options: SettleOptions = {}): Awaitable<boolean> {
-    return this.store.settle(row, fence, { ...options, retention: this.#retention })
+  #settle(row: Row, fence: number, options: SettleOptions = {}, store: Writes = this.store): Awaitable<boolean> {
+    return store.settle(row, fence, { ...options, retention: this.#retention })
   }
 
   /** The store holds the message now, and so the caller may rely on it. */

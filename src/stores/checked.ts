@@ -1,6 +1,6 @@
 import type { Clock } from '../clock.ts'
 import { MailError } from '../errors.ts'
-import type { Awaitable, Claim, ClaimOptions, Look, MailStore, Renewed, Row, Take } from './store.ts'
+import type { Awaitable, Claim, ClaimOptions, Look, MailStore, Renewed, Row, Take, Transaction } from './store.ts'
 
 const timeout = 2_000
 
@@ -31,11 +31,15 @@ export function checkedStore(store: MailStore, clock: Clock): MailStore {
         throw failed(verb, error)
       }
     }
+  const writes = (on: Pick<MailStore, 'claim' | 'settle'>): Pick<MailStore, 'claim' | 'settle'> => ({
+    claim: checked('claim', (row, options) => on.claim(row, options), isClaim),
+    settle: checked('settle', (row, fence, options) => on.settle(row, fence, options), isBoolean),
+  })
   return {
     guarantees: store.guarantees,
-    claim: checked('claim', (row, options) => store.claim(row, options), isClaim),
+    ...writes(store),
+    ...(store.within ? { within: (transaction: Transaction) => writes(store.within!(transaction)) } : {}),
     renew: checked('renew', (row, fence, ms, look) => store.renew(row, fence, ms, look), isRenewed),
-    settle: checked('settle', (row, fence, options) => store.settle(row, fence, options), isBoolean),
     takeover: checked('takeover', (id, states, lease) => store.takeover(id, states, lease)),
     read: checked('read', (id) => store.read(id)),
     find: checked('find', (by) => store.find(by)),

@@ -32,6 +32,7 @@ import type {
   Row,
   RowPage,
   SettleOptions,
+  Transaction,
 } from './store.ts'
 
 export type { PostgresClient, PostgresPool, PostgresResult } from './postgres/pool.ts'
@@ -154,11 +155,12 @@ class PostgresStore implements MailStore {
     this.counters = this.#marks.counters
   }
 
-  async claim(row: Row, options: ClaimOptions): Promise<Claim> {
+  async claim(row: Row, options: ClaimOptions, transaction?: Transaction): Promise<Claim> {
     const adds = isWaiting(row) && !options.lease
     const isFull = adds && (await this.#gauge.isFull())
-    const claim = await this.#database.call((query) =>
-      this.#rows.claim(query, timeOf(this.#clock), row, options, isFull),
+    const claim = await this.#database.call(
+      (query) => this.#rows.claim(query, timeOf(this.#clock), row, options, isFull),
+      transaction,
     )
     if (claim === full) throw queueFull(this.#maxQueued)
     if (adds && claim.state === 'claimed') this.#gauge.add()
@@ -169,15 +171,23 @@ class PostgresStore implements MailStore {
     return this.#database.call((query) => this.#rows.renew(query, timeOf(this.#clock), row, fence, leaseMs, look))
   }
 
-  async settle(row: Row, fence: number, options: SettleOptions = {}): Promise<boolean> {
+  async settle(row: Row, fence: number, options: SettleOptions = {}, transaction?: Transaction): Promise<boolean> {
     const adds = isWaiting(row) && !options.remove
     const isFull = adds && (await this.#gauge.isFull())
-    const settled = await this.#database.call((query) =>
-      this.#rows.settle(query, timeOf(this.#clock), row, fence, options, isFull),
+    const settled = await this.#database.call(
+      (query) => this.#rows.settle(query, timeOf(this.#clock), row, fence, options, isFull),
+      transaction,
     )
     if (settled === full) throw queueFull(this.#maxQueued)
     if (adds && settled) this.#gauge.add()
     return settled
+  }
+
+  within(transaction: Transaction): Pick<MailStore, 'claim' | 'settle'> {
+    return {
+      claim: (row, options) => this.claim(row, options, transaction),
+      settle: (row, fence, options) => this.settle(row, fence, options, transaction),
+    }
   }
 
   takeover(id: string, states: readonly MessageStatus[], lease: Lease): Promise<Held | undefined> {

@@ -18,6 +18,11 @@ export interface MailStore {
   renew(row: Row, fence: number, leaseMs: number, look?: Look): Awaitable<Renewed | undefined>
   /** Writes `row` and ends the lease. `release` frees its key; `remove` forgets the row too. */
   settle(row: Row, fence: number, options?: SettleOptions): Awaitable<boolean>
+  /**
+   * The same writes in a transaction of the application's: they hold when it commits, and are undone with it. Absent where
+   * a store cannot.
+   */
+  within?(transaction: Transaction): Pick<MailStore, 'claim' | 'settle'>
   /** Takes a row nobody holds (its lease ran out, or it has none) that is in one of `states`. */
   takeover(id: string, states: readonly MessageStatus[], lease: Lease): Awaitable<Held | undefined>
   /** Not `get`: the stores that serve as Keyv adapters too have one already. */
@@ -62,6 +67,11 @@ export interface MailStore {
 }
 
 export type Awaitable<T> = T | Promise<T>
+
+/** A connection with an open transaction, as much of it as is used: a client of `pg` between BEGIN and COMMIT. */
+export interface Transaction {
+  query(text: string, values?: unknown[]): Promise<{ readonly rows: Record<string, unknown>[] }>
+}
 
 export interface Guarantees {
   /** Between whom a claim is exclusive. */

@@ -1,4 +1,5 @@
 import { configurationError, MailError } from '../../errors.ts'
+import type { Transaction } from '../store.ts'
 import { codeOf, lateCode, unavailable } from './failure.ts'
 import type { PostgresClient, PostgresPool, Query } from './pool.ts'
 import type { ServerClock } from './server-clock.ts'
@@ -56,6 +57,13 @@ export class Connections {
       // Too late only by what we knew of a clock that was set meanwhile. Nothing was done, so it may be asked again.
       return attempt()
     }
+  }
+
+  /** The same on a connection of the application's, once: in its transaction nothing can be asked again. */
+  callOn<T>(transaction: Transaction, task: (query: Query) => Promise<T>, until: number): Promise<T> {
+    const deadline = this.#clock.at(until)
+    const run: Query = async (text, values) => (await transaction.query(text, [deadline, ...values])).rows
+    return within(task(run), until + longestWay, ignore)
   }
 
   /** Lends one connection, for queries of any kind. It is closed when one of them has not ended shortly after `until`. */

@@ -1,4 +1,5 @@
 import { configurationError } from '../../errors.ts'
+import type { Transaction } from '../store.ts'
 import type { Connections } from './connections.ts'
 import { longestCall } from './connections.ts'
 import { codeOf, isMissing, newerCode, storeError, unavailable } from './failure.ts'
@@ -27,11 +28,12 @@ export class Database {
     this.#options = options
   }
 
-  /** One call of the store. @throws MailError, and nothing else. */
-  async call<T>(task: (query: Query) => Promise<T>): Promise<T> {
+  /** One call of the store, on a connection of its own or in `transaction`. @throws MailError, and nothing else. */
+  async call<T>(task: (query: Query) => Promise<T>, transaction?: Transaction): Promise<T> {
     const until = performance.now() + longestCall
     try {
       await this.#ready(until)
+      if (transaction) return await this.#connections.callOn(transaction, task, until)
       return await this.#connections.call(task, until)
     } catch (error) {
       if (isMissing(error)) this.#prepared = undefined
