@@ -1,5 +1,6 @@
 import { MailError } from './errors.ts'
-import { ended, freesKey, receiptOf, recordOf, withResolution, withRetry } from './ledger/row.ts'
+import { receiptOf, recordOf } from './ledger/record.ts'
+import { ended, freesKey, withResolution, withRetry } from './ledger/row.ts'
 import { mailboxKey } from './message/address.ts'
 import { moment, refused, takeFields } from './options.ts'
 import type { Parts } from './parts.ts'

@@ -6,7 +6,7 @@ import { configurationError, type FailureKind, type Issue, MailError, withDetail
 import type { Events } from '../events.ts'
 import type { Entry } from '../ledger/entry.ts'
 import type { Ledger } from '../ledger/ledger.ts'
-import { receiptOf } from '../ledger/row.ts'
+import { receiptOf } from '../ledger/record.ts'
 import type { Send } from '../policies/policy.ts'
 import type { BreakerChange } from '../routing/breaker.ts'
 import { type Candidate, candidates } from './candidates.ts'

@@ -20,7 +20,8 @@ import {
   settledStatuses,
 } from '../stores/store.ts'
 import { Entry } from './entry.ts'
-import { abandoned, freesKey, type HandOverResult, receiptOf, withLateAnswer } from './row.ts'
+import { receiptOf } from './record.ts'
+import { abandoned, freesKey, type HandOverResult, withLateAnswer } from './row.ts'
 
 /** A lease outlasts its call by as long as the call may take, within these bounds, so that its end can still be written. */
 const leaseMargin = { least: 1_000, most: 10_000 }

@@ -1,7 +1,7 @@
 import { callOf, changeCall } from '../call.ts'
 import { MailError } from '../errors.ts'
 import type { Ledger } from '../ledger/ledger.ts'
-import { errorOf, receiptOf } from '../ledger/row.ts'
+import { errorOf, receiptOf } from '../ledger/record.ts'
 import { fingerprint } from '../message/fingerprint.ts'
 import type { Receipt } from '../receipt.ts'
 import type { Found, Row } from '../stores/store.ts'
