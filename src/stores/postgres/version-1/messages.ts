@@ -1,136 +1,8 @@
 import { settings } from './shared.ts'
 
-/** Of every function that changes a message: the lock of its row in \`messages\` comes first, so that none waits in a circle. */
+/** Of every function that changes a message: the lock of its row in `messages` comes first, so that none waits in a circle. */
 export const messageFunctions = (schema: string): string =>
-  [helpers, writing, claim, renew, settle, takeover, reading].map((part) => part(schema)).join('\n')
-
-const helpers = (schema: string) => `
-CREATE FUNCTION ${schema}.is_leased(_place bigint, _moment bigint) RETURNS boolean LANGUAGE plpgsql AS $function$
-BEGIN
-  RETURN EXISTS (SELECT FROM ${schema}.work w WHERE w.place = _place AND w.state = 3 AND w.moment > _moment);
-END
-$function$;
-
--- Deletes a message whose row the caller has locked.
-CREATE FUNCTION ${schema}.forget(_place bigint) RETURNS void LANGUAGE plpgsql AS $function$
-DECLARE
-  gone ${schema}.messages;
-BEGIN
-  DELETE FROM ${schema}.messages m WHERE m.place = _place RETURNING m.* INTO gone;
-  DELETE FROM ${schema}.work w WHERE w.place = _place;
-  DELETE FROM ${schema}.contents c WHERE c.place = _place;
-  DELETE FROM ${schema}.labels l
-  WHERE l.label = ANY (gone.labels || gone.provider_labels) AND l.created_at = gone.created_at AND l.place = _place;
-END
-$function$;
-
--- Forgets what is over, a few messages at a time. Passes over what others hold, so it never waits.
-CREATE FUNCTION ${schema}.sweep(_moment bigint, _most integer) RETURNS void LANGUAGE plpgsql AS $function$
-DECLARE
-  hint record;
-  message ${schema}.messages;
-  look_again bigint;
-BEGIN
-  FOR hint IN
-    SELECT e.ctid AS line, e.place AS place FROM ${schema}.expiries e
-    WHERE e.moment <= _moment ORDER BY e.moment LIMIT _most FOR UPDATE SKIP LOCKED
-  LOOP
-    SELECT m.* INTO message FROM ${schema}.messages m WHERE m.place = hint.place FOR UPDATE SKIP LOCKED;
-    IF NOT FOUND THEN
-      CONTINUE WHEN EXISTS (SELECT FROM ${schema}.messages m WHERE m.place = hint.place);
-      look_again := NULL;
-    ELSIF ${schema}.is_leased(message.place, _moment) THEN
-      look_again := _moment + 60000;
-    ELSIF message.kept_until <= _moment THEN
-      PERFORM ${schema}.forget(message.place);
-      look_again := NULL;
-    ELSE
-      IF message.content_until <= _moment THEN
-        DELETE FROM ${schema}.contents c WHERE c.place = message.place;
-        UPDATE ${schema}.messages m SET content_until = NULL WHERE m.place = message.place;
-        message.content_until := NULL;
-      END IF;
-      look_again := least(message.content_until, message.kept_until);
-    END IF;
-    IF look_again IS NULL THEN
-      DELETE FROM ${schema}.expiries e WHERE e.ctid = hint.line;
-    ELSE
-      UPDATE ${schema}.expiries e SET moment = look_again WHERE e.ctid = hint.line;
-    END IF;
-  END LOOP;
-END
-$function$;
-`
-
-const writing = (schema: string) => `
--- Puts a message where it is held, waits or rests.
-CREATE FUNCTION ${schema}.put(
-  _place bigint, _tenant text, _status text, _phase smallint, _priority integer, _lease bigint, _delay bigint,
-  _due_at bigint, _now bigint
-) RETURNS void LANGUAGE plpgsql AS $function$
-DECLARE
-  target smallint := CASE
-    WHEN _lease IS NOT NULL THEN 3
-    WHEN _status = 'queued' AND _delay > 0 THEN 1
-    WHEN _status = 'queued' THEN 0
-    WHEN _status = 'scheduled' THEN 2
-    WHEN _phase = 0 THEN 4
-  END;
-BEGIN
-  IF target IS NULL THEN
-    DELETE FROM ${schema}.work w WHERE w.place = _place;
-    RETURN;
-  END IF;
-  INSERT INTO ${schema}.work (place, moment, priority, state, tenant)
-  VALUES (
-    _place,
-    CASE target WHEN 2 THEN _due_at WHEN 3 THEN _now + _lease WHEN 4 THEN 0 ELSE _now + coalesce(_delay, 0) END,
-    _priority, target, _tenant
-  )
-  ON CONFLICT (place) DO UPDATE
-  SET moment = excluded.moment, priority = excluded.priority, state = excluded.state;
-END
-$function$;
-
--- Brings the labels of a message from one set to another.
-CREATE FUNCTION ${schema}.relabel(_place bigint, _created_at bigint, _old uuid[], _new uuid[]) RETURNS void
-LANGUAGE plpgsql AS $function$
-BEGIN
-  IF _old IS NOT DISTINCT FROM _new THEN
-    RETURN;
-  END IF;
-  IF _old IS NOT NULL THEN
-    DELETE FROM ${schema}.labels l
-    WHERE l.label = ANY (_old) AND l.label <> ALL (coalesce(_new, '{}')) AND l.created_at = _created_at
-      AND l.place = _place;
-  END IF;
-  INSERT INTO ${schema}.labels (label, created_at, place)
-  SELECT added.label, _created_at, _place FROM unnest(_new) AS added (label)
-  WHERE added.label <> ALL (coalesce(_old, '{}'));
-END
-$function$;
-
--- Writes what the tables beside \`messages\` hold of it; answers the ids of providers it is found by now.
-CREATE FUNCTION ${schema}.write_beside(
-  _place bigint, _created_at bigint, _old_labels uuid[], _labels uuid[], _provider_labels uuid[], _provider_label uuid,
-  _content text, _same_content boolean
-) RETURNS uuid[] LANGUAGE plpgsql AS $function$
-BEGIN
-  PERFORM ${schema}.relabel(_place, _created_at, _old_labels, _labels);
-  IF _content IS NOT NULL THEN
-    INSERT INTO ${schema}.contents (place, content) VALUES (_place, _content)
-    ON CONFLICT (place) DO UPDATE SET content = excluded.content;
-  ELSIF NOT _same_content THEN
-    DELETE FROM ${schema}.contents c WHERE c.place = _place;
-  END IF;
-  IF _provider_label IS NULL OR _provider_label = ANY (_provider_labels) THEN
-    RETURN _provider_labels;
-  END IF;
-  INSERT INTO ${schema}.labels (label, created_at, place) VALUES (_provider_label, _created_at, _place);
-  RETURN array_append(_provider_labels, _provider_label);
-END
-$function$;
-`
+  [reading, claim, renew, settle, takeover].map((part) => part(schema)).join('\n')
 
 const claim = (schema: string) => `
 CREATE FUNCTION ${schema}.claim(
@@ -218,7 +90,9 @@ BEGIN
   IF _look_keys IS NOT NULL THEN
     covered := ${schema}.look(_tenant, _look_keys, _look_scopes, wall);
   END IF;
-  PERFORM ${schema}.sweep(now, 4);
+  IF random() < 0.125 THEN
+    PERFORM ${schema}.sweep(now, 32);
+  END IF;
   PERFORM ${schema}.in_time(_deadline);
 END
 $function$;
@@ -238,7 +112,7 @@ DECLARE
 BEGIN
   PERFORM ${schema}.in_time(_deadline);
   SELECT m.* INTO old FROM ${schema}.messages m WHERE m.id = _id AND m.fence = _fence FOR UPDATE;
-  renewed := FOUND AND NOT (old.kept_until <= now AND NOT ${schema}.is_leased(old.place, now)) IS TRUE;
+  renewed := FOUND AND NOT (coalesce(old.kept_until <= now, false) AND NOT ${schema}.is_leased(old.place, now));
   IF NOT renewed THEN
     RETURN;
   END IF;
@@ -272,7 +146,7 @@ DECLARE
 BEGIN
   PERFORM ${schema}.in_time(_deadline);
   SELECT m.* INTO old FROM ${schema}.messages m WHERE m.id = _id AND m.fence = _fence FOR UPDATE;
-  IF NOT FOUND OR (old.kept_until <= now AND NOT ${schema}.is_leased(old.place, now)) THEN
+  IF NOT FOUND OR (coalesce(old.kept_until <= now, false) AND NOT ${schema}.is_leased(old.place, now)) THEN
     state := 'lost';
     RETURN;
   END IF;
