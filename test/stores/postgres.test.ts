@@ -12,11 +12,9 @@ if ('skip' in found) {
 } else {
   const { schema, drop } = ownSchema(found.config)
   const pool = new Pool(found.config)
-  before(() =>
-    postgres({ pool, schema })
-      .read('msg_none')
-      .then(() => {}),
-  )
+  before(async () => {
+    await postgres({ pool, schema }).read('msg_none')
+  })
   after(async () => {
     await pool.end()
     await drop()
