@@ -1,4 +1,6 @@
 import assert from 'node:assert/strict'
+import { execFileSync } from 'node:child_process'
+import { join } from 'node:path'
 import { describe, it } from 'node:test'
 import Keyv from 'keyv'
 import Keyv6 from 'keyv6'
@@ -101,6 +103,40 @@ for (const [version, keyvOver] of Object.entries(versions)) {
     })
   })
 }
+
+describe('engines are loaded when a Keyv needs one', () => {
+  const loadedBy = (statement: string): readonly string[] => {
+    const script = `
+      import { registerHooks } from 'node:module'
+      import Keyv from 'keyv'
+      import KeyvRedis from '@keyv/redis'
+      const loaded = []
+      registerHooks({ load(url, context, next) { loaded.push(url); return next(url, context) } })
+      const { createMailer } = await import('./src/index.ts')
+      const { memory } = await import('./providers/memory.ts')
+      const providers = { memory: memory() }
+      ${statement}
+      console.log(JSON.stringify(loaded.filter((url) => /stores\\/(redis|postgres|sqlite)/.test(url))))`
+    const cwd = join(import.meta.dirname, '../..')
+    return JSON.parse(execFileSync(process.execPath, ['--input-type=module', '--eval', script], { cwd }).toString())
+  }
+
+  it('none for a mailer whose Keyv has no client, and none before the first call', () => {
+    assert.deepEqual(loadedBy("await createMailer({ providers, store: new Keyv() }).messages.get('msg_a')"), [])
+    assert.deepEqual(loadedBy('createMailer({ providers, store: new Keyv({ store: new KeyvRedis() }) })'), [])
+  })
+
+  it('its own otherwise', () => {
+    const store = "new Keyv({ store: new KeyvRedis('redis://127.0.0.1:1') })"
+    const loaded = loadedBy(`
+      const mailer = createMailer({ providers, store: ${store} })
+      await mailer.messages.get('msg_a').catch(() => {})
+      await mailer.close()
+      setImmediate(() => process.exit())`)
+    assert.ok(loaded.some((url) => url.endsWith('/redis.ts')))
+    assert.ok(loaded.every((url) => url.includes('/redis')))
+  })
+})
 
 describe('the name of a namespace on the server', () => {
   it('the default of either version is none', () => {
