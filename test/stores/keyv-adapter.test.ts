@@ -5,14 +5,17 @@ import { join } from 'node:path'
 import { after, before, describe, it } from 'node:test'
 import Keyv from 'keyv'
 import Keyv6, { KeyvBridgeAdapter } from 'keyv6'
+import { Pool } from 'pg'
 import { createClient } from 'redis'
 import { MailError, type MailErrorCode } from '../../src/errors.ts'
 import type { Entries } from '../../src/stores/entries.ts'
 import { type KeyvAdapter, keyvAdapter } from '../../src/stores/keyv-adapter.ts'
 import { memory } from '../../src/stores/memory.ts'
+import { postgres } from '../../src/stores/postgres.ts'
 import { redis } from '../../src/stores/redis.ts'
 import { sqlite } from '../../src/stores/sqlite.ts'
 import { type FakeClock, fakeClock } from '../../src/testing/fake-clock.ts'
+import { findPostgres, ownSchema } from '../support/postgres-server.ts'
 import { findRedis, removeKeys, runPrefix } from '../support/redis-server.ts'
 
 /** An adapter with nothing in it, and another one over the same entries. */
@@ -78,7 +81,7 @@ const folder = mkdtempSync(join(tmpdir(), 'sendwright-keyv-'))
 after(() => rmSync(folder, { recursive: true }))
 let count = 0
 
-const engines: Record<string, (clock: FakeClock) => Opened> = {
+const engines: Record<string, (clock: FakeClock) => Opened | Promise<Opened>> = {
   'a Map': (clock) => {
     const entries = mapEntries(clock)
     return opened(() => Object.assign(keyvAdapter(entries), { close() {} }))
@@ -89,19 +92,37 @@ const engines: Record<string, (clock: FakeClock) => Opened> = {
   },
 }
 
-const server = await findRedis()
-if ('skip' in server) it('over redis', { skip: server.skip }, () => {})
+const redisServer = await findRedis()
+if ('skip' in redisServer) it('over redis', { skip: redisServer.skip }, () => {})
 else {
-  const client = createClient({ url: server.url }).on('error', () => {})
+  const { url } = redisServer
+  const client = createClient({ url }).on('error', () => {})
   before(() => client.connect())
   after(async () => {
     client.destroy()
-    await removeKeys(server.url)
-    await server.stop()
+    await removeKeys(url)
+    await redisServer.stop()
   })
   engines.redis = (clock) => {
     const prefix = `${runPrefix}-${++count}`
     return opened(() => redis({ client, prefix, clock }))
+  }
+}
+
+const postgresServer = await findPostgres()
+if ('skip' in postgresServer) it('over postgres', { skip: postgresServer.skip }, () => {})
+else {
+  const { schema, drop } = ownSchema(postgresServer.config)
+  const pool = new Pool(postgresServer.config)
+  before(async () => void (await postgres({ pool, schema }).read('msg_none')))
+  after(async () => {
+    await pool.end()
+    await drop()
+    await postgresServer.stop()
+  })
+  engines.postgres = async (clock) => {
+    await pool.query(`DELETE FROM "${schema}".entries`)
+    return opened(() => postgres({ pool, schema, clock }))
   }
 }
 
@@ -146,7 +167,7 @@ for (const [engine, open] of Object.entries(engines)) {
       it(name, async () => {
         // Keyv looks at the clock of the process.
         const clock = fakeClock(Date.now())
-        const stores = open(clock)
+        const stores = await open(clock)
         try {
           await body(stores, clock)
         } finally {
@@ -190,7 +211,17 @@ for (const [engine, open] of Object.entries(engines)) {
         test(`S2: keys are data, ${setting}`, async ({ store }) => {
           const keyv = keyvOver(store, options)
           const keys = ['a:b', 'a::b', 'a', ' ', 'A', '%', '_', '*', '?', '[a]', '\\', "'", '"', '{a}', 'é', 'e\u0301']
-          keys.push('\u{1f600}', 'nul\0', '\ud800', '\ud801', '\uffff', 'n\nn', 'x'.repeat(1_000), '__proto__', 'constructor')
+          keys.push(
+            '\u{1f600}',
+            'nul\0',
+            '\ud800',
+            '\ud801',
+            '\uffff',
+            'n\nn',
+            'x'.repeat(1_000),
+            '__proto__',
+            'constructor',
+          )
           for (const key of keys) await keyv.set(key, `value of ${key}`)
           for (const key of keys) assert.equal(await keyv.get(key), `value of ${key}`)
           assert.deepEqual(
