@@ -1,5 +1,5 @@
 import { MailError } from '../../errors.ts'
-import type { Due, DueOptions, Held, Lease } from '../store.ts'
+import { type Due, type DueOptions, defaultRetention, type Held, type Lease } from '../store.ts'
 import type { Database } from './database.ts'
 import type { Query } from './pool.ts'
 import type { Rows } from './rows.ts'
@@ -29,6 +29,8 @@ export class Queue {
         lost,
         turn: this.#turn,
         without: [...(without ?? [])].map(tenantText),
+        records: defaultRetention.records,
+        contents: defaultRetention.content,
       }),
     )
     const next = answers.at(-1)!.next
@@ -77,6 +79,8 @@ function statementsIn(schema: string) {
       lost: 'boolean',
       turn: 'text',
       without: 'text[]',
+      records: 'bigint',
+      contents: 'bigint',
     }),
     setAside: new Statement(schema, 'set_aside', { id: 'text', fence: 'bigint' }),
     waiting: new Statement(schema, 'waiting', { most: 'bigint' }),

@@ -46,7 +46,8 @@ $function$;
 const due = (schema: string) => `
 -- The last row tells only \`next\`. \`_turn\` is the tenant that had its turn last.
 CREATE FUNCTION ${schema}.due(
-  _deadline bigint, _now bigint, _wall bigint, _count integer, _lease bigint, _lost boolean, _turn text, _without text[]
+  _deadline bigint, _now bigint, _wall bigint, _count integer, _lease bigint, _lost boolean, _turn text, _without text[],
+  _records bigint, _contents bigint
 ) RETURNS TABLE (id text, fence bigint, body text, content text, tenant text, next bigint)
 ${settings} SET enable_sort = off AS $function$
 #variable_conflict use_column
@@ -69,6 +70,9 @@ BEGIN
     -- What was read before the lock may have changed: each step looks again.
     IF lost.phase > 0 THEN
       DELETE FROM ${schema}.work w WHERE w.place = lost.place AND w.state = 3 AND w.moment <= now;
+      IF FOUND THEN
+        PERFORM ${schema}.let_go(lost.place, now, _records, _contents);
+      END IF;
     ELSE
       UPDATE ${schema}.work w SET moment = now + _lease WHERE w.place = lost.place AND w.state = 3 AND w.moment <= now;
       IF FOUND THEN
@@ -139,6 +143,22 @@ BEGIN
       RETURN turn;
     END IF;
   END LOOP;
+END
+$function$;
+
+-- A settled or unknown message whose holder vanished: nobody's work, and over when it would have been, or in due time.
+CREATE FUNCTION ${schema}.let_go(_place bigint, _now bigint, _records bigint, _contents bigint) RETURNS void
+LANGUAGE plpgsql AS $function$
+DECLARE
+  look_again bigint;
+BEGIN
+  UPDATE ${schema}.messages m
+  SET content_until = coalesce(m.content_until, _now + _contents),
+    kept_until = CASE WHEN m.phase = 2 THEN coalesce(
+      m.kept_until, greatest(_now + _records, CASE WHEN m.key IS NOT NULL THEN m.key_until END)
+    ) END
+  WHERE m.place = _place RETURNING least(m.content_until, m.kept_until) INTO look_again;
+  INSERT INTO ${schema}.expiries (moment, place) VALUES (look_again, _place);
 END
 $function$;
 
