@@ -5,13 +5,13 @@ import { setTimeout as sleep } from 'node:timers/promises'
 import { createSmtpServer, type ScriptedSmtpServer } from '../../src/testing/smtp-server.ts'
 import { Chance } from './chance.ts'
 import type { Engine } from './engines.ts'
-import { finish } from './finish.ts'
-import type { Ground } from './ground.ts'
-import { type Call, type History, type Violation, violations } from './history.ts'
+import { drain, inTurns, noted, readAll } from './finish.ts'
+import { type Ground, open } from './ground.ts'
+import { type History, type Violation, violations } from './history.ts'
 import { readCalls } from './journal.ts'
 import { type Mortal, startLife } from './mortal.ts'
-import { faultsOf, planned } from './planned.ts'
-import type { Servers } from './scenario.ts'
+import { faultsOf, numberOf, planned } from './planned.ts'
+import { mailerOn, type Servers } from './scenario.ts'
 
 export interface Run {
   readonly engine: Engine
@@ -35,8 +35,8 @@ export interface Figures {
 
 const slots = 3
 const messagesPerCycle = 25
-/** Milliseconds after which a process that was to kill itself is helped. */
-const longestLife = 1_500
+/** Milliseconds after which a process is killed that has not killed itself. */
+const longestLife = 800
 /** Longer than any lease: a process that is paused for so long has lost all it held. */
 const pause = 3_500
 
@@ -59,7 +59,6 @@ export async function runCycles(run: Run): Promise<{ history: History; found: Vi
 
 class Cycles {
   readonly #run: Run
-  readonly #chance: Chance
   readonly #folder = mkdtempSync(join(tmpdir(), 'sendwright-crash-'))
   readonly #journals: { readonly process: string; readonly path: string }[] = []
   readonly #mortals = new Set<Mortal>()
@@ -73,7 +72,6 @@ class Cycles {
 
   constructor(run: Run) {
     this.#run = run
-    this.#chance = new Chance(run.seed, 'cycles')
   }
 
   async begin(): Promise<void> {
@@ -95,14 +93,15 @@ class Cycles {
 
   async #lives(slot: number): Promise<void> {
     for (let number = 1; this.#deaths < this.#run.cycles; number++) {
-      const mortal = this.#start(`${slot}.${number}`)
+      const chance = new Chance(this.#run.seed, 'death', slot, number)
+      const mortal = this.#start(`${slot}.${number}`, chance)
       await mortal.ready
-      if (this.#chance.is(0.08)) mortal.pause(pause)
-      await Promise.race([mortal.death, sleep(this.#chance.between(20, longestLife / 2), undefined, { ref: false })])
-      if (this.#chance.is(0.3)) this.#post('b').fail({ at: 'afterBody', kind: this.#chance.pick(['stall', 'reset', '4xx']) })
-      if (this.#chance.is(0.25)) this.#disturb()
+      if (chance.is(0.08)) mortal.pause(pause)
+      await Promise.race([mortal.death, sleep(chance.between(20, longestLife), undefined, { ref: false })])
+      if (chance.is(0.3)) this.#post('b').fail({ at: 'afterBody', kind: chance.pick(['stall', 'reset', '4xx']) })
+      if (chance.is(0.15)) this.#disturb(chance)
       // All at once, and nobody is left to notice.
-      for (const one of this.#chance.is(0.2) ? this.#mortals : [mortal]) one.kill()
+      for (const one of chance.is(0.2) ? this.#mortals : [mortal]) one.kill()
       const { killed, stderr } = await mortal.death
       this.#mortals.delete(mortal)
       if (!killed) throw new Error(`process ${slot}.${number} ended by itself: ${stderr}`)
@@ -111,45 +110,57 @@ class Cycles {
     }
   }
 
-  #start(process: string): Mortal {
+  #start(process: string, chance: Chance): Mortal {
     const { seed } = this.#run
     const journal = join(this.#folder, `${process}.jsonl`)
     // There also when it dies before it can write.
     writeFileSync(journal, '')
     this.#journals.push({ process, path: journal })
-    const chance = new Chance(seed, 'birth', process)
     const works = chance.is(0.75)
     const death = { verb: chance.between(1, 300), moment: chance.pick(['before', 'during', 'after'] as const) }
-    const mortal = startLife(
-      {
-        process,
-        seed,
-        ground: this.#ground!,
-        servers: this.#servers(),
-        journal,
-        from: this.#deaths * messagesPerCycle,
-        works,
-        submits: !works || chance.is(0.8),
-        ...(chance.is(0.5) ? { death } : {}),
-      },
-      { NODE_COMPILE_CACHE: join(tmpdir(), 'sendwright-compile-cache') },
-    )
+    const mortal = startLife({
+      process,
+      seed,
+      ground: this.#ground!,
+      servers: this.#servers(),
+      journal,
+      from: this.#deaths * messagesPerCycle,
+      works,
+      submits: !works || chance.is(0.8),
+      ...(chance.is(0.5) ? { death } : {}),
+    })
     this.#mortals.add(mortal)
     return mortal
   }
 
-  #disturb(): void {
+  #disturb(chance: Chance): void {
     const { disturb } = this.#run.engine
     if (!disturb) return
     this.#disturbances++
-    this.#disturbing = this.#disturbing.then(() => disturb(this.#chance))
+    this.#disturbing = this.#disturbing.then(() => disturb(chance))
   }
 
   async end(): Promise<History> {
     const { seed } = this.#run
     const calls = this.#journals.flatMap(({ process, path }) => readCalls(path, process))
-    const history = await finish({ ground: this.#ground!, servers: this.#servers(), posts: this.#posts!, seed, calls })
-    return { ...history, refused: this.#refused, storeFailed: this.#disturbances > 0 }
+    const { store, free } = await open(this.#ground!)
+    const mailer = mailerOn(store, this.#servers(), { queue: { work: true, concurrency: 20 } })
+    try {
+      await drain(mailer)
+      // Whoever repeats a call with its key, however late, hears what became of the first.
+      const keyed = new Set(calls.flatMap(({ key, subject }) => (key === undefined ? [] : numberOf(subject))))
+      const repeats = await inTurns([...keyed], (number) => {
+        const { verb, subject, key, message, options } = planned(seed, number)
+        const facts = { process: 'last', verb, subject, key: key! }
+        return noted(facts, () => mailer[verb](message, { ...options, timeout: 10_000 }))
+      })
+      await drain(mailer)
+      const history = await readAll(mailer, this.#posts!, [...calls, ...repeats])
+      return { ...history, refused: this.#refused, storeFailed: this.#disturbances > 0 }
+    } finally {
+      await mailer.close()
+      await free()
+    }
   }
 
   figures({ calls, taken, held, ledger }: History, found: readonly Violation[]): Figures {
@@ -187,5 +198,3 @@ export const inWords = (engine: string, seed: number, figures: Figures): string 
   `${engine} SEED=${seed}: ${Object.entries(figures)
     .map(([name, amount]) => `${amount} ${name}`)
     .join(', ')}`
-
-export type { Call }

@@ -91,9 +91,19 @@ const freed: ReadonlySet<MessageStatus> = new Set(['failed', 'cancelled', 'expir
 /** Everything in the history that the invariants forbid. Empty when they held. */
 export function violations(history: History): Violation[] {
   const book = bookOf(history)
-  return [lost, unsent, doubled, repeated, keysKept, denied, left, heldAndResolved, unaccepted, cancelled, wrongErrors].flatMap(
-    (rule) => [...rule(history, book)],
-  )
+  return [
+    lost,
+    unsent,
+    doubled,
+    repeated,
+    keysKept,
+    denied,
+    left,
+    heldAndResolved,
+    unaccepted,
+    cancelled,
+    wrongErrors,
+  ].flatMap((rule) => [...rule(history, book)])
 }
 
 interface Book {
@@ -239,7 +249,11 @@ function* heldAndResolved({ held, resolved }: History, { records }: Book): Gener
   const listed = new Set(held.map(({ id }) => id))
   for (const { id, status, attempts } of records.values()) {
     if ((status === 'unknown') !== listed.has(id)) {
-      yield { rule: 'D1', kind: 'not held', text: `${id}: ${status}, and ${listed.has(id) ? '' : 'not '}listed as unknown` }
+      yield {
+        rule: 'D1',
+        kind: 'not held',
+        text: `${id}: ${status}, and ${listed.has(id) ? '' : 'not '}listed as unknown`,
+      }
     }
     if (status === 'unknown' && !attempts.some(({ outcome }) => outcome === 'unknown')) {
       yield { rule: 'D1', kind: 'not held', text: `${id}: unknown, and no attempt of it is` }

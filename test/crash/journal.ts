@@ -12,7 +12,10 @@ export class Journal {
   }
 
   /** Notes the call, makes it, and notes how it ended. Answers the receipt, or undefined when the call was refused. */
-  async call(facts: Omit<Call, 'process' | 'receipt' | 'error'>, make: () => Promise<Receipt>): Promise<Receipt | undefined> {
+  async call(
+    facts: Omit<Call, 'process' | 'receipt' | 'error'>,
+    make: () => Promise<Receipt>,
+  ): Promise<Receipt | undefined> {
     const number = ++this.#calls
     this.note({ number, call: facts })
     try {

@@ -1,5 +1,6 @@
 import { type ChildProcess, spawn } from 'node:child_process'
 import { once } from 'node:events'
+import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import type { Life } from './programs/load.ts'
 
@@ -25,6 +26,10 @@ export class Mortal {
     this.ready = Promise.race([once(this.#child.stdout!, 'data'), this.death])
   }
 
+  tell(line: string): void {
+    this.#child.stdin!.write(`${line}\n`)
+  }
+
   kill(): void {
     this.#child.kill('SIGKILL')
   }
@@ -36,5 +41,7 @@ export class Mortal {
   }
 }
 
-export const startLife = (life: Life, env: Readonly<Record<string, string>>): Mortal =>
-  new Mortal('load.ts', { ...env, LIFE: JSON.stringify(life) })
+/** Halves what the start of a process costs. */
+export const compileCache = { NODE_COMPILE_CACHE: join(tmpdir(), 'sendwright-compile-cache') }
+
+export const startLife = (life: Life): Mortal => new Mortal('load.ts', { ...compileCache, LIFE: JSON.stringify(life) })

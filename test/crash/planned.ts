@@ -20,7 +20,16 @@ export interface Planned {
   readonly options: SendOptions
 }
 
-const fates: readonly Fate[] = [...Array<Fate>(12).fill('plain'), 'busy', 'busy', 'busy', 'refused', 'partly', 'later', 'later']
+const fates: readonly Fate[] = [
+  ...Array<Fate>(12).fill('plain'),
+  'busy',
+  'busy',
+  'busy',
+  'refused',
+  'partly',
+  'later',
+  'later',
+]
 
 /** Message `number` of the run, with a key that every process knows. */
 export function planned(seed: number, number: number): Planned {
@@ -29,13 +38,17 @@ export function planned(seed: number, number: number): Planned {
   return plan(chance, `message ${number}`, chance.pick(fates), key)
 }
 
+/** Of a message with a key. */
+export const numberOf = (subject: string): number => Number(subject.split(' ')[1])
+
 /** A message that only one process sends, without a key. */
 export const single = (seed: number, process: string, number: number): Planned =>
   plan(new Chance(seed, process, number), `single ${process} ${number}`, 'plain')
 
 function plan(chance: Chance, subject: string, fate: Fate, key?: string): Planned {
   const name = subject.replaceAll(' ', '-')
-  const to = fate === 'partly' ? [`first-${name}@example.com`, `busy-${name}@example.com`] : [`${fate}-${name}@example.com`]
+  const to =
+    fate === 'partly' ? [`first-${name}@example.com`, `busy-${name}@example.com`] : [`${fate}-${name}@example.com`]
   const verb = fate === 'later' || chance.is(0.5) ? 'enqueue' : 'send'
   return {
     verb,

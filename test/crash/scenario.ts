@@ -1,5 +1,6 @@
-import { createMailer, failover, type Mailer, type MailerOptions, type MailStore } from '../../src/index.ts'
 import { smtp } from '../../providers/smtp.ts'
+import { createMailer, failover, type Mailer, type MailerOptions, type MailStore } from '../../src/index.ts'
+import type { Flow } from './points.ts'
 
 /** The two servers of a run, by the names their providers have. */
 export interface Servers {
@@ -23,4 +24,25 @@ export function mailerOn(store: MailStore, { a, b }: Servers, options: Partial<M
     queue: { work: false, concurrency: 5 },
     ...(options as object),
   }) as Mailer
+}
+
+/** The one message of a flow, and the call that sends it. */
+export function onlyMessage({ does, keyed, busy }: Flow) {
+  const verb = does === 'send' ? ('send' as const) : ('enqueue' as const)
+  const key = keyed ? { key: 'order-1048' } : {}
+  return {
+    facts: { verb, subject: 'message 1', ...key },
+    message: {
+      to: 'ada@example.com',
+      subject: 'message 1',
+      text: 'It is on its way.',
+      headers: (keyed ? { 'X-Key': 'order-1048' } : {}) as Record<string, string>,
+    },
+    options: {
+      // More than any machine needs, so that nothing but the death ends the call.
+      timeout: 2_500,
+      route: busy === 'later' ? failover('a') : failover('a', 'b'),
+      ...(keyed ? { idempotencyKey: 'order-1048' } : {}),
+    },
+  }
 }

@@ -60,8 +60,8 @@ async function answerTo(store: MailStore, verb: string, args: readonly unknown[]
     const way = verb.split('.')
     const name = way.pop()!
     const target = way.reduce<object>((at, step) => Reflect.get(at, step) as object, store)
-    const method = Reflect.get(target, name) as (...args: readonly unknown[]) => unknown
-    return { answer: await method.apply(target, args) }
+    const method = Reflect.get(target, name) as (...args: unknown[]) => unknown
+    return { answer: await method.apply(target, [...args]) }
   } catch (error) {
     return { failed: String(error) }
   }

@@ -4,7 +4,7 @@
  */
 import { setTimeout as sleep } from 'node:timers/promises'
 import type { MailStore } from '../../../src/index.ts'
-import { type Verb, tapped } from '../../support/tapped-store.ts'
+import { tapped, type Verb } from '../../support/tapped-store.ts'
 import { Chance } from '../chance.ts'
 import { type Ground, open } from '../ground.ts'
 import { Journal } from '../journal.ts'
@@ -26,47 +26,54 @@ export interface Life {
 }
 
 const life = JSON.parse(process.env.LIFE!) as Life
-const chance = new Chance(life.seed, 'life', life.process)
+const chanceOf = (what: string | number) => new Chance(life.seed, life.process, what)
+const ids = chanceOf('ids')
+/** Ids carry a time; this one is the same for every run of a seed. */
+const birth = Date.UTC(2026, 10, 21)
 const journal = new Journal(life.journal)
+let calls = 0
 const { store } = await open(life.ground)
 const mailer = mailerOn(doomed(store), life.servers, {
   queue: { work: life.works, concurrency: 5 },
-  random: chance.next,
-  ids: () => chance.id(Date.now()),
+  random: chanceOf('jitter').next,
+  ids: () => ids.id(birth + calls),
 })
 const waiting: { readonly id: string; readonly subject: string }[] = []
-let calls = 0
 
 // Whoever started it may die too.
 process.stdin.on('end', () => process.exit(1)).resume()
 if (life.works) mailer.work()
-await mailer.messages.get('msg_none')
+await mailer.messages.get('msg_none').catch(() => undefined)
 console.log('ready')
 const lanes = life.submits ? 6 : 0
-await Promise.all(Array.from({ length: lanes }, async () => {
-  for (;;) {
-    await step()
-    await sleep(chance.between(0, 15))
-  }
-}))
+await Promise.all(
+  Array.from({ length: lanes }, async () => {
+    for (;;) await step(chanceOf(++calls), calls)
+  }),
+)
 
-async function step(): Promise<void> {
-  const number = life.from + Math.floor(calls++ / 3)
-  const die = chance.next()
-  if (die < 0.04 && waiting.length > 0) return cancel()
-  if (die < 0.14) return submit(single(life.seed, life.process, calls))
-  if (die < 0.24) return submit(planned(life.seed, chance.between(0, number + 1)))
-  return submit(planned(life.seed, number + chance.between(0, 8)))
+async function step(chance: Chance, call: number): Promise<void> {
+  const newest = life.from + Math.floor(call / 3)
+  const kind = chance.next()
+  if (kind < 0.04 && waiting.length > 0) await cancel(chance)
+  else if (kind < 0.14) await submit(single(life.seed, life.process, call), chance)
+  // An old one again, or one of those that the others send now too.
+  else
+    await submit(
+      planned(life.seed, kind < 0.24 ? chance.between(0, newest + 1) : newest + chance.between(0, 8)),
+      chance,
+    )
+  await sleep(chance.between(0, 15))
 }
 
-async function submit({ verb, fate, subject, key, message, options }: Planned): Promise<void> {
+async function submit({ verb, fate, subject, key, message, options }: Planned, chance: Chance): Promise<void> {
   const facts = { verb, subject, ...(key === undefined ? {} : { key }) }
   const sendAt = fate === 'later' ? { sendAt: Date.now() + chance.between(20, 400) } : {}
   const receipt = await journal.call(facts, () => mailer[verb](message, { ...options, ...sendAt }))
   if (receipt?.status === 'scheduled') waiting.push({ id: receipt.id, subject })
 }
 
-async function cancel(): Promise<void> {
+async function cancel(chance: Chance): Promise<void> {
   const { id, subject } = waiting.splice(chance.between(0, waiting.length), 1)[0]!
   await journal.call({ verb: 'cancel', id, subject }, () => mailer.cancel(id))
 }
@@ -75,10 +82,12 @@ function doomed(store: MailStore): MailStore {
   const { death } = life
   if (!death) return store
   const die = () => void process.kill(process.pid, 'SIGKILL')
-  const at = (moment: string) => ({ number }: Verb) => {
-    if (number < death.verb || moment !== death.moment) return
-    if (moment === 'during') setImmediate(die)
-    else die()
-  }
+  const at =
+    (moment: string) =>
+    ({ number }: Verb) => {
+      if (number < death.verb || moment !== death.moment) return
+      if (moment === 'during') setImmediate(die)
+      else die()
+    }
   return tapped(store, { before: death.moment === 'during' ? at('during') : at('before'), after: at('after') })
 }

@@ -1,0 +1,43 @@
+/**
+ * One of several processes that all send the same keys, many at a time. Run by `one-key.test.ts` with its orders in RACE;
+ * begins when it reads a line, so that all begin together.
+ */
+import { once } from 'node:events'
+import { Chance } from '../chance.ts'
+import { type Ground, open } from '../ground.ts'
+import { Journal } from '../journal.ts'
+import { mailerOn, type Servers } from '../scenario.ts'
+
+export interface Race {
+  readonly ground: Ground
+  readonly servers: Servers
+  readonly journal: string
+  readonly seed: number
+  readonly keys: number
+  readonly atOnce: number
+}
+
+const { ground, servers, journal: path, seed, keys, atOnce } = JSON.parse(process.env.RACE!) as Race
+const journal = new Journal(path)
+const { store, free } = await open(ground)
+const mailer = mailerOn(store, servers, { timeout: 30_000 })
+await mailer.verify()
+console.log('ready')
+await once(process.stdin, 'data')
+
+const all = Array.from({ length: keys }, (_, number) => number)
+// The first half in the same order everywhere, so that all want the same keys at the same time.
+const order = [...all.slice(0, keys / 2), ...new Chance(seed, process.pid).shuffled(all.slice(keys / 2))]
+await Promise.all(
+  Array.from({ length: atOnce }, async () => {
+    for (let number = order.shift(); number !== undefined; number = order.shift()) await send(`key-${number}`)
+  }),
+)
+await mailer.close()
+await free()
+process.exit()
+
+async function send(key: string): Promise<void> {
+  const message = { to: `${key}@example.com`, subject: key, text: 'Once.', headers: { 'X-Key': key } }
+  await journal.call({ verb: 'send', subject: key, key }, () => mailer.send(message, { idempotencyKey: key }))
+}
