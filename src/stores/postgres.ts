@@ -5,6 +5,7 @@ import { type KeyvAdapter, keyvAdapter } from './keyv-adapter.ts'
 import { Connections } from './postgres/connections.ts'
 import { Database, type Durability } from './postgres/database.ts'
 import { PostgresEntries } from './postgres/entries.ts'
+import { Functions } from './postgres/functions.ts'
 import { Limits } from './postgres/limits.ts'
 import { Lists } from './postgres/lists.ts'
 import { Marks } from './postgres/marks.ts'
@@ -14,8 +15,8 @@ import { Queue } from './postgres/queue.ts'
 import { QueueGauge, queueFull } from './postgres/queue-gauge.ts'
 import { full, Rows } from './postgres/rows.ts'
 import { ServerClock } from './postgres/server-clock.ts'
-import { timeOf } from './postgres/statement.ts'
 import { Suppressions } from './postgres/suppressions.ts'
+import { timeOf } from './postgres/time.ts'
 import { isWaiting } from './row-status.ts'
 import type {
   Claim,
@@ -140,18 +141,19 @@ class PostgresStore implements MailStore {
 
   constructor(connections: Connections, { schema, migrate, durability, maxQueued, clock }: CheckedOptions) {
     const time = () => timeOf(clock)
+    const functions = new Functions(schema)
     this.guarantees = { scope: 'cluster', durability, list: true }
     this.#clock = clock
     this.#maxQueued = maxQueued
     this.#database = new Database(connections, { schema, migrate, durability })
-    this.#rows = new Rows(schema)
-    this.#lists = new Lists(this.#rows, schema)
-    this.#queue = new Queue(this.#database, this.#rows, schema)
+    this.#rows = new Rows(functions)
+    this.#lists = new Lists(this.#rows, functions)
+    this.#queue = new Queue(this.#database, this.#rows, functions)
     this.#gauge = new QueueGauge(maxQueued, (most) => this.#queue.waiting(most))
-    this.#marks = new Marks(this.#database, schema, time)
-    this.suppress = new Suppressions(this.#database, schema, time)
-    this.limits = new Limits(this.#database, schema, time)
-    this.entries = new PostgresEntries(this.#database, schema, time)
+    this.#marks = new Marks(this.#database, functions, time)
+    this.suppress = new Suppressions(this.#database, functions, time)
+    this.limits = new Limits(this.#database, functions, time)
+    this.entries = new PostgresEntries(this.#database, functions, time)
     this.counters = this.#marks.counters
   }
 
@@ -159,7 +161,7 @@ class PostgresStore implements MailStore {
     const adds = isWaiting(row) && !options.lease
     const isFull = adds && (await this.#gauge.isFull())
     const claim = await this.#database.call(
-      (query) => this.#rows.claim(query, timeOf(this.#clock), row, options, isFull),
+      (call) => this.#rows.claim(call, timeOf(this.#clock), row, options, isFull),
       transaction,
     )
     if (claim === full) throw queueFull(this.#maxQueued)
@@ -168,14 +170,14 @@ class PostgresStore implements MailStore {
   }
 
   renew(row: Row, fence: number, leaseMs: number, look?: Look): Promise<Renewed | undefined> {
-    return this.#database.call((query) => this.#rows.renew(query, timeOf(this.#clock), row, fence, leaseMs, look))
+    return this.#database.call((call) => this.#rows.renew(call, timeOf(this.#clock), row, fence, leaseMs, look))
   }
 
   async settle(row: Row, fence: number, options: SettleOptions = {}, transaction?: Transaction): Promise<boolean> {
     const adds = isWaiting(row) && !options.remove
     const isFull = adds && (await this.#gauge.isFull())
     const settled = await this.#database.call(
-      (query) => this.#rows.settle(query, timeOf(this.#clock), row, fence, options, isFull),
+      (call) => this.#rows.settle(call, timeOf(this.#clock), row, fence, options, isFull),
       transaction,
     )
     if (settled === full) throw queueFull(this.#maxQueued)
@@ -191,19 +193,19 @@ class PostgresStore implements MailStore {
   }
 
   takeover(id: string, states: readonly MessageStatus[], lease: Lease): Promise<Held | undefined> {
-    return this.#database.call((query) => this.#rows.takeover(query, timeOf(this.#clock), id, states, lease))
+    return this.#database.call((call) => this.#rows.takeover(call, timeOf(this.#clock), id, states, lease))
   }
 
   read(id: string): Promise<Row | undefined> {
-    return this.#database.call((query) => this.#rows.read(query, timeOf(this.#clock), id))
+    return this.#database.call((call) => this.#rows.read(call, timeOf(this.#clock), id))
   }
 
   find(by: { readonly messageId: string } | { readonly providerMessageId: string }): Promise<Row | undefined> {
-    return this.#database.call((query) => this.#rows.find(query, timeOf(this.#clock), by))
+    return this.#database.call((call) => this.#rows.find(call, timeOf(this.#clock), by))
   }
 
   list(query: ListQuery): Promise<RowPage> {
-    return this.#database.call((run) => this.#lists.list(run, timeOf(this.#clock), query))
+    return this.#database.call((call) => this.#lists.list(call, timeOf(this.#clock), query))
   }
 
   due(count: number, lease: Lease, options: DueOptions = {}): Promise<Due> {

@@ -1,13 +1,15 @@
 import { configurationError, MailError } from '../../errors.ts'
 import type { Transaction } from '../store.ts'
 import { codeOf, lateCode, unavailable } from './failure.ts'
-import type { PostgresClient, PostgresPool, Query } from './pool.ts'
+import type { Call, PostgresClient, PostgresPool, Query } from './pool.ts'
 import type { ServerClock } from './server-clock.ts'
 
 /** How long a call may wait for a connection and for locks, in milliseconds. The server begins and commits nothing later. */
-export const longestCall = 1_600
+export const longestCall = 1_750
 /** How long after that an answer may be on its way. Together less than the 2 s of the checked wrapper. */
-const longestWay = 250
+const longestWay = 200
+/** Milliseconds after which the server's time is asked again, together with something else. */
+const learnsEvery = 1_000
 /** Connections asked for at a time. Calls beyond wait here, where they can give up. */
 const mostAsked = 64
 /** Queries given at a time to a pool that lends no connections. */
@@ -27,6 +29,7 @@ export class Connections {
   readonly #clock: ServerClock
   readonly #waiting = new Set<Waiting>()
   #asked = 0
+  #learnsAgainAt = 0
   #closed = false
 
   constructor(pool: PostgresPool, clock: ServerClock) {
@@ -34,17 +37,15 @@ export class Connections {
     this.#clock = clock
   }
 
-  /**
-   * One call, on one connection. The first value of every query, `$1`, is the moment on the server's clock after which it
-   * must change nothing; its answers carry the server's time as `server_time`.
-   */
-  async call<T>(task: (query: Query) => Promise<T>, until = performance.now() + longestCall): Promise<T> {
+  /** One call, on one connection. Whatever `task` asks after `until` changes nothing. */
+  async call<T>(task: (call: Call) => Promise<T>, until = performance.now() + longestCall): Promise<T> {
     const attempt = () =>
       this.lend(until, (query) => {
         const deadline = this.#clock.at(until)
         return task(async (text, values) => {
-          const rows = await query(text, [deadline, ...values])
-          this.learn(rows[0]?.server_time)
+          const learns = performance.now() >= this.#learnsAgainAt
+          const rows = await query(`SELECT *${learns ? serverTime : ''} FROM ${text}`, [deadline, ...values])
+          if (learns) this.learn(rows[0]?.server_time)
           return rows
         })
       })
@@ -60,20 +61,19 @@ export class Connections {
   }
 
   /** The same on a connection of the application's, once: in its transaction nothing can be asked again. */
-  callOn<T>(transaction: Transaction, task: (query: Query) => Promise<T>, until: number): Promise<T> {
+  callOn<T>(transaction: Transaction, task: (call: Call) => Promise<T>, until: number): Promise<T> {
     const deadline = this.#clock.at(until)
-    const run: Query = async (text, values) => (await transaction.query(text, [deadline, ...values])).rows
-    return within(task(run), until + longestWay, ignore)
+    const call: Call = async (text, values) =>
+      (await transaction.query(`SELECT * FROM ${text}`, [deadline, ...values])).rows
+    return within(task(call), until + longestWay, ignore)
   }
 
   /** Lends one connection, for queries of any kind. It is closed when one of them has not ended shortly after `until`. */
   async lend<T>(until: number, task: (query: Query) => Promise<T>): Promise<T> {
-    if (!this.#pool.connect)
-      return within(
-        task((...query) => this.#queryPool(...query)),
-        until + longestWay,
-        ignore,
-      )
+    if (!this.#pool.connect) {
+      const query: Query = (text, values) => this.#queryPool(text, values)
+      return within(task(query), until + longestWay, ignore)
+    }
     const client = await this.#acquire(until)
     let broken = false
     client.on?.('error', ignore)
@@ -96,7 +96,10 @@ export class Connections {
   }
 
   learn(time: unknown): void {
-    if (Number(time) > 0) this.#clock.learn(Number(time), performance.now())
+    if (!(Number(time) > 0)) return
+    const now = performance.now()
+    this.#clock.learn(Number(time), now)
+    this.#learnsAgainAt = now + learnsEvery
   }
 
   close(): void {
@@ -161,6 +164,8 @@ export class Connections {
     else client.release()
   }
 }
+
+const serverTime = ', floor(extract(epoch FROM clock_timestamp()) * 1000)::bigint AS server_time'
 
 /** Without values several statements may stand in one text. */
 const rowsOf = async (runner: Pick<PostgresClient, 'query'>, text: string, values: readonly unknown[]) =>

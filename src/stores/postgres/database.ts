@@ -4,7 +4,7 @@ import type { Connections } from './connections.ts'
 import { longestCall } from './connections.ts'
 import { codeOf, isMissing, newerCode, storeError, unavailable } from './failure.ts'
 import { migrations, migrationText } from './migration.ts'
-import type { Query } from './pool.ts'
+import type { Call, Query } from './pool.ts'
 
 export type Durability = 'power-loss' | 'process-crash'
 
@@ -29,7 +29,7 @@ export class Database {
   }
 
   /** One call of the store, on a connection of its own or in `transaction`. @throws MailError, and nothing else. */
-  async call<T>(task: (query: Query) => Promise<T>, transaction?: Transaction): Promise<T> {
+  async call<T>(task: (call: Call) => Promise<T>, transaction?: Transaction): Promise<T> {
     const until = performance.now() + longestCall
     try {
       await this.#ready(until)

@@ -1,7 +1,8 @@
 import type { Entries, NewEntry } from '../entries.ts'
 import type { Database } from './database.ts'
-import { type GivenTime, Statement, wholeMs } from './statement.ts'
+import type { Functions } from './functions.ts'
 import { indexed, storable, textOf } from './text.ts'
+import { type GivenTime, wholeMs } from './time.ts'
 
 const clearedAtOnce = 1_000
 
@@ -9,18 +10,18 @@ const clearedAtOnce = 1_000
 export class PostgresEntries implements Entries {
   readonly #database: Database
   readonly #time: () => GivenTime
-  readonly #statements: ReturnType<typeof statementsIn>
+  readonly #functions: Functions
 
-  constructor(database: Database, schema: string, time: () => GivenTime) {
+  constructor(database: Database, functions: Functions, time: () => GivenTime) {
     this.#database = database
     this.#time = time
-    this.#statements = statementsIn(schema)
+    this.#functions = functions
   }
 
   async get(namespace: string, keys: readonly string[]): Promise<readonly (string | undefined)[]> {
     if (keys.length === 0) return []
-    const answers = await this.#database.call((query) =>
-      this.#statements.get.run(query, this.#place(namespace, keys.map(nameOf))),
+    const answers = await this.#database.call((call) =>
+      this.#functions.run(call, 'entries_of', this.#place(namespace, keys.map(nameOf))),
     )
     return answers.map(({ value }) => (typeof value === 'string' ? textOf(value) : undefined))
   }
@@ -29,8 +30,8 @@ export class PostgresEntries implements Entries {
     if (entries.length === 0) return
     const unique = new Map(entries.map((entry) => [nameOf(entry.key), entry]))
     const sorted = [...unique].sort(([a], [b]) => (a < b ? -1 : 1))
-    await this.#database.call((query) =>
-      this.#statements.set.run(query, {
+    await this.#database.call((call) =>
+      this.#functions.run(call, 'set_entries', {
         ...this.#place(
           namespace,
           sorted.map(([name]) => name),
@@ -45,8 +46,8 @@ export class PostgresEntries implements Entries {
   async delete(namespace: string, keys: readonly string[]): Promise<readonly boolean[]> {
     if (keys.length === 0) return []
     const names = keys.map(nameOf)
-    const answers = await this.#database.call((query) =>
-      this.#statements.delete.run(query, this.#place(namespace, [...new Set(names)].sort())),
+    const answers = await this.#database.call((call) =>
+      this.#functions.run(call, 'delete_entries', this.#place(namespace, [...new Set(names)].sort())),
     )
     const gone = new Set(answers.map(({ name }) => name))
     return names.map((name) => gone.has(name))
@@ -54,8 +55,8 @@ export class PostgresEntries implements Entries {
 
   async clear(namespace: string): Promise<void> {
     for (let after: unknown = ''; after !== null; ) {
-      const [answer] = await this.#database.call((query) =>
-        this.#statements.clear.run(query, { namespace: indexed(namespace), after, most: clearedAtOnce }),
+      const [answer] = await this.#database.call((call) =>
+        this.#functions.run(call, 'clear_entries', { namespace: indexed(namespace), after, most: clearedAtOnce }),
       )
       after = answer!.last
     }
@@ -66,8 +67,8 @@ export class PostgresEntries implements Entries {
     after: string | undefined,
     limit: number,
   ): Promise<readonly (readonly [string, string])[]> {
-    const answers = await this.#database.call((query) =>
-      this.#statements.scan.run(query, {
+    const answers = await this.#database.call((call) =>
+      this.#functions.run(call, 'scan_entries', {
         now: this.#time().now,
         namespace: indexed(namespace),
         after: after === undefined ? '' : nameOf(after),
@@ -84,14 +85,3 @@ export class PostgresEntries implements Entries {
 
 /** Never empty, so that every name comes after the empty one. Texts from outside have no character of this kind left. */
 const nameOf = (key: string): string => (key === '' ? '\u001be' : indexed(key))
-
-function statementsIn(schema: string) {
-  const place = { now: 'bigint', namespace: 'text', names: 'text[]' }
-  return {
-    get: new Statement(schema, 'entries_of', place),
-    set: new Statement(schema, 'set_entries', { ...place, keys: 'text[]', values: 'text[]', lives: 'bigint[]' }),
-    delete: new Statement(schema, 'delete_entries', place),
-    clear: new Statement(schema, 'clear_entries', { namespace: 'text', after: 'text', most: 'integer' }),
-    scan: new Statement(schema, 'scan_entries', { now: 'bigint', namespace: 'text', after: 'text', most: 'integer' }),
-  }
-}

@@ -1,23 +1,24 @@
 import type { MailStore, Take, Window } from '../store.ts'
 import type { Database } from './database.ts'
-import { type GivenTime, Statement } from './statement.ts'
+import type { Functions } from './functions.ts'
 import { indexed } from './text.ts'
+import type { GivenTime } from './time.ts'
 
 /** Sliding windows, one row for all windows of a key. */
 export class Limits implements Required<MailStore['limits']> {
   readonly #database: Database
   readonly #time: () => GivenTime
-  readonly #statements: ReturnType<typeof statementsIn>
+  readonly #functions: Functions
 
-  constructor(database: Database, schema: string, time: () => GivenTime) {
+  constructor(database: Database, functions: Functions, time: () => GivenTime) {
     this.#database = database
     this.#time = time
-    this.#statements = statementsIn(schema)
+    this.#functions = functions
   }
 
   async take(key: string, windows: readonly Window[], cost: number): Promise<Take> {
-    const [answer] = await this.#database.call((query) =>
-      this.#statements.take.run(query, {
+    const [answer] = await this.#database.call((call) =>
+      this.#functions.run(call, 'take', {
         now: this.#time().now,
         key: indexed(key),
         lengths: windows.map(({ per }) => per),
@@ -32,8 +33,8 @@ export class Limits implements Required<MailStore['limits']> {
   }
 
   async refund(key: string, windows: readonly Window[], cost: number, at: number): Promise<void> {
-    await this.#database.call((query) =>
-      this.#statements.refund.run(query, {
+    await this.#database.call((call) =>
+      this.#functions.run(call, 'refund', {
         now: this.#time().now,
         key: indexed(key),
         lengths: windows.map(({ per }) => per),
@@ -44,8 +45,8 @@ export class Limits implements Required<MailStore['limits']> {
   }
 
   async usage(key: string, windows: readonly Window[]): Promise<readonly number[]> {
-    const [answer] = await this.#database.call((query) =>
-      this.#statements.usage.run(query, {
+    const [answer] = await this.#database.call((call) =>
+      this.#functions.run(call, 'usage', {
         now: this.#time().now,
         key: indexed(key),
         lengths: windows.map(({ per }) => per),
@@ -56,12 +57,3 @@ export class Limits implements Required<MailStore['limits']> {
 }
 
 const numbersOf = (answer: unknown): number[] => (answer as unknown[]).map(Number)
-
-function statementsIn(schema: string) {
-  const windows = { now: 'bigint', key: 'text', lengths: 'double precision[]' }
-  return {
-    take: new Statement(schema, 'take', { ...windows, limits: 'double precision[]', cost: 'double precision' }),
-    refund: new Statement(schema, 'refund', { ...windows, cost: 'double precision', taken_at: 'bigint' }),
-    usage: new Statement(schema, 'usage', windows),
-  }
-}

@@ -1,10 +1,11 @@
 import { pageSize } from '../page.ts'
 import type { ListQuery, Row, RowPage } from '../store.ts'
 import { Cursor } from './cursor.ts'
-import type { Query } from './pool.ts'
+import type { Functions } from './functions.ts'
+import type { Call } from './pool.ts'
 import { type Rows, recipientLabel, statusLabel, tagLabel } from './rows.ts'
-import { type GivenTime, Statement, wholeMs } from './statement.ts'
 import { tenantText, textOf } from './text.ts'
+import { type GivenTime, wholeMs } from './time.ts'
 
 const earliest = -(2 ** 50)
 const latest = 2 ** 50
@@ -16,17 +17,17 @@ const cursor = new Cursor<[createdAt: number, id: string]>(
 /** Pages of rows, newest first. Rows come without their content: a page could hold a gigabyte of it. */
 export class Lists {
   readonly #rows: Rows
-  readonly #list: ReturnType<typeof statementIn>
+  readonly #functions: Functions
 
-  constructor(rows: Rows, schema: string) {
+  constructor(rows: Rows, functions: Functions) {
     this.#rows = rows
-    this.#list = statementIn(schema)
+    this.#functions = functions
   }
 
-  async list(query: Query, { now }: GivenTime, asked: ListQuery): Promise<RowPage> {
+  async list(call: Call, { now }: GivenTime, asked: ListQuery): Promise<RowPage> {
     const limit = pageSize(asked)
     const [at, id] = cursor.read(asked) ?? [latest, null]
-    const found = await this.#list.run(query, {
+    const found = await this.#functions.run(call, 'list', {
       now,
       ...placeOf(asked),
       since: asked.since === undefined ? earliest : wholeMs(asked.since),
@@ -62,16 +63,3 @@ function placeOf({ tenant, index }: ListQuery) {
     ? { ...place, dispatching: true }
     : { ...place, label: statusLabel(tenant, index.status) }
 }
-
-const statementIn = (schema: string) =>
-  new Statement(schema, 'list', {
-    now: 'bigint',
-    tenant: 'text',
-    label: 'uuid',
-    dispatching: 'boolean',
-    since: 'bigint',
-    until: 'bigint',
-    at: 'bigint',
-    id: 'text',
-    most: 'integer',
-  })

@@ -19,8 +19,14 @@ export interface PostgresResult {
   readonly rows: Record<string, unknown>[]
 }
 
-/** Runs one statement: on a client of the pool, or inside a transaction of the application. */
+/** Runs one statement. */
 export type Query = (text: string, values: readonly unknown[]) => Promise<readonly Record<string, unknown>[]>
+
+/**
+ * Calls a function of the schema, `name($1, …)`, whose first argument is a deadline and not among `values`: on a client of
+ * the pool, or inside a transaction of the application.
+ */
+export type Call = (text: string, values: readonly unknown[]) => Promise<readonly Record<string, unknown>[]>
 
 /** @throws MailError `CONFIGURATION_ERROR` for what is no pool. */
 export function checkedPool(pool: unknown): PostgresPool {

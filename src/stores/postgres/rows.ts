@@ -17,10 +17,11 @@ import {
   type SettleOptions,
   settledStatuses,
 } from '../store.ts'
-import type { Query } from './pool.ts'
-import { type GivenTime, Statement, wholeMs } from './statement.ts'
+import type { Functions } from './functions.ts'
+import type { Call } from './pool.ts'
 import { foundOf } from './suppressions.ts'
 import { indexed, labelOf, tenantText } from './text.ts'
+import { type GivenTime, wholeMs } from './time.ts'
 
 const day = 86_400_000
 
@@ -31,22 +32,22 @@ export const full = Symbol('full')
  * The ledger's verbs, each one statement on whatever runs it: a connection of the pool, or a transaction of the application.
  */
 export class Rows {
-  readonly #statements: ReturnType<typeof statementsIn>
+  readonly #functions: Functions
   /** Content that the store holds already, by what was written or read. It is sent once, not with every change of status. */
   readonly #kept = new WeakMap<QueuedWork, string>()
 
-  constructor(schema: string) {
-    this.#statements = statementsIn(schema)
+  constructor(functions: Functions) {
+    this.#functions = functions
   }
 
   async claim(
-    query: Query,
+    call: Call,
     time: GivenTime,
     row: Row,
     { lease, keyTtl = day, look, retention }: ClaimOptions,
     isFull: boolean,
   ): Promise<Claim | typeof full> {
-    const [answer] = await this.#statements.claim.run(query, {
+    const [answer] = await this.#functions.run(call, 'claim', {
       ...time,
       ...this.#facts(row),
       ...retentionOf(retention),
@@ -69,14 +70,14 @@ export class Rows {
   }
 
   async renew(
-    query: Query,
+    call: Call,
     time: GivenTime,
     row: Row,
     fence: number,
     leaseMs: number,
     look: Look | undefined,
   ): Promise<Renewed | undefined> {
-    const [answer] = await this.#statements.renew.run(query, {
+    const [answer] = await this.#functions.run(call, 'renew', {
       ...time,
       ...this.#facts(row),
       ...this.#contentOf(row),
@@ -91,14 +92,14 @@ export class Rows {
   }
 
   async settle(
-    query: Query,
+    call: Call,
     time: GivenTime,
     row: Row,
     fence: number,
     { release = false, remove = false, delay = 0, retention }: SettleOptions,
     isFull: boolean,
   ): Promise<boolean | typeof full> {
-    const [answer] = await this.#statements.settle.run(query, {
+    const [answer] = await this.#functions.run(call, 'settle', {
       ...time,
       ...this.#facts(row),
       ...this.#contentOf(row),
@@ -115,13 +116,13 @@ export class Rows {
   }
 
   async takeover(
-    query: Query,
+    call: Call,
     time: GivenTime,
     id: string,
     states: readonly MessageStatus[],
     lease: Lease,
   ): Promise<Held | undefined> {
-    const [answer] = await this.#statements.takeover.run(query, {
+    const [answer] = await this.#functions.run(call, 'takeover', {
       ...time,
       id: indexed(id),
       states,
@@ -130,21 +131,21 @@ export class Rows {
     return answer!.fence === null ? undefined : { row: this.rowOf(answer!), fence: Number(answer!.fence) }
   }
 
-  async read(query: Query, time: GivenTime, id: string): Promise<Row | undefined> {
-    return this.#found(await this.#statements.read.run(query, { ...time, id: indexed(id), provider_label: null }))
+  async read(call: Call, time: GivenTime, id: string): Promise<Row | undefined> {
+    return this.#found(await this.#functions.run(call, 'read', { ...time, id: indexed(id), provider_label: null }))
   }
 
   async find(
-    query: Query,
+    call: Call,
     time: GivenTime,
     by: { readonly messageId: string } | { readonly providerMessageId: string },
   ): Promise<Row | undefined> {
     if ('providerMessageId' in by) {
       const label = labelOf('provider', by.providerMessageId)
-      return this.#found(await this.#statements.read.run(query, { ...time, id: null, provider_label: label }))
+      return this.#found(await this.#functions.run(call, 'read', { ...time, id: null, provider_label: label }))
     }
     const id = idInMessageId(by.messageId)
-    const row = id === undefined ? undefined : await this.read(query, time, id)
+    const row = id === undefined ? undefined : await this.read(call, time, id)
     return row?.messageId === by.messageId ? row : undefined
   }
 
@@ -214,58 +215,3 @@ export const recipientLabel = (tenant: string | undefined, key: string): string 
 export const tagLabel = (tenant: string | undefined, tag: string): string => labelOf('tag', tenant, tag)
 export const statusLabel = (tenant: string | undefined, status: MessageStatus): string =>
   labelOf('status', tenant, status)
-
-function statementsIn(schema: string) {
-  const time = { now: 'bigint', wall: 'bigint' }
-  const facts = {
-    id: 'text',
-    accepted: 'boolean',
-    status: 'text',
-    phase: 'smallint',
-    priority: 'integer',
-    body: 'text',
-    labels: 'uuid[]',
-    provider_label: 'uuid',
-    content: 'text',
-  }
-  const look = { look_keys: 'text[]', look_scopes: 'text[]' }
-  const retention = { records: 'bigint', contents: 'bigint' }
-  return {
-    claim: new Statement(schema, 'claim', {
-      ...time,
-      ...facts,
-      ...look,
-      ...retention,
-      tenant: 'text',
-      created_at: 'bigint',
-      due_at: 'bigint',
-      key: 'uuid',
-      key_ttl: 'bigint',
-      lease: 'bigint',
-      full: 'boolean',
-    }),
-    renew: new Statement(schema, 'renew', {
-      ...time,
-      ...facts,
-      ...look,
-      tenant: 'text',
-      same_content: 'boolean',
-      fence: 'bigint',
-      lease: 'bigint',
-    }),
-    settle: new Statement(schema, 'settle', {
-      now: 'bigint',
-      ...facts,
-      ...retention,
-      due_at: 'bigint',
-      same_content: 'boolean',
-      fence: 'bigint',
-      release: 'boolean',
-      remove: 'boolean',
-      delay: 'bigint',
-      full: 'boolean',
-    }),
-    takeover: new Statement(schema, 'takeover', { now: 'bigint', id: 'text', states: 'text[]', lease: 'bigint' }),
-    read: new Statement(schema, 'read', { now: 'bigint', id: 'text', provider_label: 'uuid' }),
-  }
-}

@@ -2,8 +2,9 @@ import { pageSize } from '../page.ts'
 import type { Found, MailStore, Page, PageRequest, StoredSuppression } from '../store.ts'
 import { Cursor } from './cursor.ts'
 import type { Database } from './database.ts'
-import { type GivenTime, Statement } from './statement.ts'
+import type { Functions } from './functions.ts'
 import { indexed, storable, tenantText, textOf } from './text.ts'
+import type { GivenTime } from './time.ts'
 
 const cursor = new Cursor<[key: string, scope: string]>(
   (place) => place.length === 2 && place.every((part) => typeof part === 'string'),
@@ -13,12 +14,12 @@ const cursor = new Cursor<[key: string, scope: string]>(
 export class Suppressions implements Required<MailStore['suppress']> {
   readonly #database: Database
   readonly #time: () => GivenTime
-  readonly #statements: ReturnType<typeof statementsIn>
+  readonly #functions: Functions
 
-  constructor(database: Database, schema: string, time: () => GivenTime) {
+  constructor(database: Database, functions: Functions, time: () => GivenTime) {
     this.#database = database
     this.#time = time
-    this.#statements = statementsIn(schema)
+    this.#functions = functions
   }
 
   async add(entries: readonly StoredSuppression[]): Promise<void> {
@@ -38,15 +39,15 @@ export class Suppressions implements Required<MailStore['suppress']> {
     const column = (i: number) => sorted.map((columns) => columns[i])
     const [tenants, keys, scopes, reasons, notes, created, expires] = [0, 1, 2, 3, 4, 5, 6].map(column)
     const { wall } = this.#time()
-    await this.#database.call((query) =>
-      this.#statements.add.run(query, { wall, tenants, keys, scopes, reasons, notes, created, expires }),
+    await this.#database.call((call) =>
+      this.#functions.run(call, 'suppress', { wall, tenants, keys, scopes, reasons, notes, created, expires }),
     )
   }
 
   async hasMany(tenant: string | undefined, keys: readonly string[], scopes: readonly string[]): Promise<Found> {
     if (keys.length === 0) return []
-    const [answer] = await this.#database.call((query) =>
-      this.#statements.hasMany.run(query, {
+    const [answer] = await this.#database.call((call) =>
+      this.#functions.run(call, 'suppressed', {
         wall: this.#time().wall,
         tenant: tenantText(tenant),
         keys: keys.map(indexed),
@@ -61,8 +62,8 @@ export class Suppressions implements Required<MailStore['suppress']> {
   }
 
   async remove(tenant: string | undefined, key: string, scope?: string): Promise<number> {
-    const [answer] = await this.#database.call((query) =>
-      this.#statements.remove.run(query, {
+    const [answer] = await this.#database.call((call) =>
+      this.#functions.run(call, 'unsuppress', {
         wall: this.#time().wall,
         tenant: tenantText(tenant),
         key: indexed(key),
@@ -88,8 +89,13 @@ export class Suppressions implements Required<MailStore['suppress']> {
     page: { key?: string; after_key?: string; after_scope?: string; limit?: number },
   ): Promise<readonly Record<string, unknown>[]> {
     const none = { key: null, after_key: null, after_scope: null, limit: null }
-    return this.#database.call((query) =>
-      this.#statements.page.run(query, { ...none, ...page, wall: this.#time().wall, tenant: tenantText(tenant) }),
+    return this.#database.call((call) =>
+      this.#functions.run(call, 'suppressions_of', {
+        ...none,
+        ...page,
+        wall: this.#time().wall,
+        tenant: tenantText(tenant),
+      }),
     )
   }
 }
@@ -114,28 +120,4 @@ export function foundOf(tenant: string | undefined, keys: readonly string[] = []
     answers[i] = entryOf(tenant, keys[i]!, { scope, reason, note, created_at, expires_at })
   }
   return answers
-}
-
-function statementsIn(schema: string) {
-  const mailbox = { wall: 'bigint', tenant: 'text', key: 'text' }
-  return {
-    add: new Statement(schema, 'suppress', {
-      wall: 'bigint',
-      tenants: 'text[]',
-      keys: 'text[]',
-      scopes: 'text[]',
-      reasons: 'text[]',
-      notes: 'text[]',
-      created: 'double precision[]',
-      expires: 'double precision[]',
-    }),
-    hasMany: new Statement(schema, 'suppressed', { wall: 'bigint', tenant: 'text', keys: 'text[]', scopes: 'text[]' }),
-    remove: new Statement(schema, 'unsuppress', { ...mailbox, scope: 'text' }),
-    page: new Statement(schema, 'suppressions_of', {
-      ...mailbox,
-      after_key: 'text',
-      after_scope: 'text',
-      limit: 'integer',
-    }),
-  }
 }
