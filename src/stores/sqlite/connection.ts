@@ -5,6 +5,8 @@ export type Durability = 'power-loss' | 'process-crash'
 
 /** Bytes the write-ahead log may keep on disk once its content is in the database. */
 const logKept = 64 * 1024 * 1024
+/** Kilobytes of pages in memory: labels come in no order, and reading their pages again and again costs most. */
+const cache = 16_000
 
 /** One open database file. What it throws is SQLite's own error; a lock that another connection holds is never waited for. */
 export class Connection {
@@ -23,7 +25,7 @@ export class Connection {
     this.exec(`PRAGMA synchronous = ${durability === 'power-loss' ? 'FULL' : 'NORMAL'}`)
     // Where fsync leaves what was written in the cache of the drive (macOS), this asks for more.
     if (durability === 'power-loss') this.exec('PRAGMA fullfsync = ON; PRAGMA checkpoint_fullfsync = ON')
-    this.exec(`PRAGMA journal_size_limit = ${logKept}; PRAGMA temp_store = MEMORY`)
+    this.exec(`PRAGMA journal_size_limit = ${logKept}; PRAGMA temp_store = MEMORY; PRAGMA cache_size = ${-cache}`)
     return journal_mode
   }
 

@@ -1,7 +1,7 @@
 import type { Entries } from '../entries.ts'
 import type { Connection } from './connection.ts'
 import type { GroupCommit } from './group-commit.ts'
-import { fromSql, type SqlText, toSql } from './sql-text.ts'
+import { fromSql, toSql } from './sql-text.ts'
 
 /** Rows that one step of a clear deletes. */
 const clearedAtOnce = 500
@@ -31,7 +31,7 @@ export function sqliteEntries(commits: GroupCommit): Entries {
     scan: (namespace, after, limit) =>
       commits.read((connection) =>
         connection
-          .all<{ key: SqlText; value: SqlText }>(
+          .all<{ key: string; value: string }>(
             `SELECT key, value FROM sendwright_entries
               WHERE namespace = ? AND key ${after === undefined ? '>=' : '>'} ? AND (until IS NULL OR until > ?)
               ORDER BY key LIMIT ?`,
@@ -46,7 +46,7 @@ export function sqliteEntries(commits: GroupCommit): Entries {
 }
 
 function storedValue(connection: Connection, namespace: string, key: string): string | undefined {
-  const found = connection.get<{ value: SqlText }>(
+  const found = connection.get<{ value: string }>(
     'SELECT value FROM sendwright_entries WHERE namespace = ? AND key = ? AND (until IS NULL OR until > ?)',
     toSql(namespace),
     toSql(key),

@@ -16,9 +16,14 @@ interface Operation {
   readonly resolve: (value: never) => void
   readonly reject: (error: unknown) => void
   readonly deadline: number
-  /** Took part in a transaction that SQLite ended. */
-  alone: boolean
+  company: Company
 }
+
+/**
+ * How an operation shares a transaction: as it is; with a savepoint, once one beside it has failed; or not at all, once
+ * SQLite ended the transaction in the middle.
+ */
+type Company = 'any' | 'guarded' | 'alone'
 
 /**
  * Writes of one store, several in a transaction: what was asked for in one turn of the event loop is run and committed
@@ -45,7 +50,7 @@ export class GroupCommit {
   write<T>(run: (connection: Connection) => T): Promise<T> {
     return new Promise<T>((resolve, reject) => {
       if (this.#closing) throw closed()
-      this.#waiting.push({ run, resolve, reject, deadline: performance.now() + longestWait, alone: false })
+      this.#waiting.push({ run, resolve, reject, deadline: performance.now() + longestWait, company: 'any' })
       this.#schedule()
     })
   }
@@ -113,7 +118,7 @@ export class GroupCommit {
   }
 
   #takeBatch(): Operation[] {
-    const alone = this.#waiting.findIndex((operation) => operation.alone)
+    const alone = this.#waiting.findIndex(({ company }) => company === 'alone')
     if (alone === 0) return this.#waiting.splice(0, 1)
     return this.#waiting.splice(0, Math.min(mostOperations, alone === -1 ? mostOperations : alone))
   }
@@ -141,11 +146,16 @@ export class GroupCommit {
     try {
       const started = performance.now()
       for (const operation of batch) {
-        ends.push(this.#run(connection, operation))
+        const end = this.#run(connection, operation)
+        if (!end) return inCompany('guarded', batch)
         if (!connection.inTransaction) {
-          ends.at(-1)!()
-          return othersAlone(batch, operation)
+          end()
+          return inCompany(
+            'alone',
+            batch.filter((other) => other !== operation),
+          )
         }
+        ends.push(end)
         if (performance.now() - started >= longestTurn) break
       }
       if (!this.#sweep(connection, ends.length)) return batch
@@ -173,16 +183,19 @@ export class GroupCommit {
     return true
   }
 
-  /** @returns what tells the caller, once it is certain. */
-  #run(connection: Connection, { run, resolve, reject }: Operation): () => void {
-    connection.run('SAVEPOINT operation')
+  /** @returns what tells the caller, once it is certain; undefined when what it wrote has to be undone first. */
+  #run(connection: Connection, { run, resolve, reject, company }: Operation): (() => void) | undefined {
+    const guarded = company !== 'any'
+    if (guarded) connection.run('SAVEPOINT operation')
     try {
       const value = run(connection)
-      connection.run('RELEASE operation')
+      if (guarded) connection.run('RELEASE operation')
       return () => resolve(value as never)
     } catch (error) {
       if (isBusy(error)) throw error
-      if (connection.inTransaction) {
+      // Errors of our own are thrown before anything is written.
+      if (!guarded && !(error instanceof MailError)) return undefined
+      if (guarded && connection.inTransaction) {
         connection.run('ROLLBACK TO operation')
         connection.run('RELEASE operation')
       }
@@ -191,14 +204,9 @@ export class GroupCommit {
   }
 }
 
-/**
- * SQLite ended the transaction in the middle of `failed`, and what ran before is undone with it. Each in a transaction of
- * its own, only those there is no room for will fail.
- */
-function othersAlone(batch: readonly Operation[], failed: Operation): Operation[] {
-  const others = batch.filter((operation) => operation !== failed)
-  for (const operation of others) operation.alone = true
-  return others
+function inCompany(company: Company, operations: readonly Operation[]): readonly Operation[] {
+  for (const operation of operations) operation.company = company
+  return operations
 }
 
 /** Milliseconds, each time others, so that processes that met once do not meet again. */

@@ -4,14 +4,15 @@ import { labelsOf } from '../row-record.ts'
 import { type ListQuery, type Row, type RowPage, settledStatuses } from '../store.ts'
 import type { Connection } from './connection.ts'
 import { readCursor, writeCursor } from './cursor.ts'
-import type { LabelKind } from './labels.ts'
-import { fromSql, type SqlText, tenantToSql, toSql } from './sql-text.ts'
+import { labelOf } from './labels.ts'
+import { fromSql, tenantToSql, toSql } from './sql-text.ts'
 import { isGone, rowWithoutContent, selectRows, type WithBody } from './stored-row.ts'
 
 /** Newest first, and of the same millisecond the higher id. */
 interface Place {
   readonly created_at: number
-  readonly id: SqlText
+  readonly id: string
+  readonly number: number
 }
 
 /** Where rows are listed: answers up to `limit` places after one, in the order of the list. */
@@ -53,34 +54,35 @@ export function listRows(connection: Connection, query: ListQuery): RowPage {
 }
 
 function firstPlace({ until = Number.MAX_SAFE_INTEGER }: ListQuery, cursor: [number, string] | undefined): Place {
-  return cursor && cursor[0] < until ? { created_at: cursor[0], id: toSql(cursor[1]) } : { created_at: until, id: '' }
+  return cursor && cursor[0] < until
+    ? { created_at: cursor[0], id: toSql(cursor[1]), number: 0 }
+    : { created_at: until, id: '', number: 0 }
 }
 
 function indexOf(connection: Connection, { tenant, index, since = Number.MIN_SAFE_INTEGER }: ListQuery): Index {
-  const owner = tenantToSql(tenant)
-  const byStatus = (status: MessageStatus, after: Place, limit: number) =>
+  const byStatus = (status: MessageStatus, { created_at, id }: Place, limit: number) =>
     connection.all<Place>(
-      `SELECT created_at, id FROM sendwright_messages INDEXED BY sendwright_messages_list
-        WHERE accepted = 1 AND tenant = ? AND status = ? AND (created_at, id) < (?, ?) AND created_at >= ?
-        ORDER BY created_at DESC, id DESC LIMIT ?`,
-      owner,
+      `SELECT created_at, id, number FROM sendwright_messages INDEXED BY sendwright_messages_list
+        WHERE accepted = 1 AND tenant = ?1 AND status = ?2 AND created_at BETWEEN ?3 AND ?4
+          AND (created_at < ?4 OR id < ?5)
+        ORDER BY created_at DESC, id DESC LIMIT ?6`,
+      tenantToSql(tenant),
       status,
-      after.created_at,
-      after.id,
       since,
+      created_at,
+      id,
       limit,
     )
-  const byLabel = (kind: LabelKind, value: string, after: Place, limit: number) =>
+  const byLabel = (label: number, { created_at, id }: Place, limit: number) =>
     connection.all<Place>(
-      `SELECT created_at, id FROM sendwright_labels
-        WHERE kind = ? AND tenant = ? AND value = ? AND (created_at, id) < (?, ?) AND created_at >= ?
-        ORDER BY created_at DESC, id DESC LIMIT ?`,
-      kind,
-      owner,
-      toSql(value),
-      after.created_at,
-      after.id,
+      `SELECT listed.created_at, id, listed.number FROM sendwright_labels AS listed
+        CROSS JOIN sendwright_messages AS message USING (number, created_at)
+        WHERE label = ?1 AND listed.created_at BETWEEN ?2 AND ?3 AND (listed.created_at < ?3 OR id < ?4)
+        ORDER BY listed.created_at DESC, id DESC LIMIT ?5`,
+      label,
       since,
+      created_at,
+      id,
       limit,
     )
   if (!index) {
@@ -92,31 +94,25 @@ function indexOf(connection: Connection, { tenant, index, since = Number.MIN_SAF
         .slice(0, limit)
   }
   if ('status' in index) return (after, limit) => byStatus(index.status, after, limit)
-  if ('tag' in index) return (after, limit) => byLabel('tag', index.tag, after, limit)
-  return (after, limit) => byLabel('recipient', index.recipient, after, limit)
+  const label = 'tag' in index ? labelOf('tag', tenant, index.tag) : labelOf('recipient', tenant, index.recipient)
+  return (after, limit) => byLabel(label, after, limit)
 }
 
-/** As SQLite orders them. */
-function newestFirst(a: Place, b: Place): number {
-  return b.created_at - a.created_at || compareTexts(b.id, a.id)
-}
-
-function compareTexts(a: SqlText, b: SqlText): number {
-  if (typeof a !== typeof b) return typeof a === 'string' ? -1 : 1
-  return Buffer.compare(Buffer.from(a as string), Buffer.from(b as string))
-}
+/** As SQLite orders them, which compares texts by their bytes. */
+const newestFirst = (a: Place, b: Place): number =>
+  b.created_at - a.created_at || Buffer.compare(Buffer.from(b.id), Buffer.from(a.id))
 
 /** The row there, its id when it cannot be read, or undefined when the place leads to none of this list. */
-function rowAt(connection: Connection, { id }: Place, { tenant, index }: ListQuery): Row | string | undefined {
-  const stored = connection.get<WithBody>(`${selectRows} WHERE id = ?`, id)
-  if (!stored?.accepted || isGone(stored, connection.time.steady())) return undefined
+function rowAt(connection: Connection, { number, id }: Place, { tenant, index }: ListQuery): Row | string | undefined {
+  const stored = connection.get<WithBody>(`${selectRows} WHERE number = ?`, number)
+  if (!stored?.accepted || stored.tenant !== tenantToSql(tenant) || isGone(stored, connection.time.steady()))
+    return undefined
   let row: Row
   try {
     row = rowWithoutContent(stored)
   } catch {
     return fromSql(id)
   }
-  if (row.tenant !== tenant) return undefined
   if (index && 'tag' in index && !row.tags.includes(index.tag)) return undefined
   if (index && 'recipient' in index && !labelsOf(row).recipients.includes(index.recipient)) return undefined
   return row

@@ -5,7 +5,7 @@ import type { Connection } from './connection.ts'
 import type { Rows } from './rows.ts'
 import { resting, scheduleOf } from './schedule.ts'
 import { rowState } from './schema.ts'
-import { fromSql, type SqlText, tenantFromSql } from './sql-text.ts'
+import { fromSql, tenantFromSql } from './sql-text.ts'
 import { rowOf, selectRows, type WithBody } from './stored-row.ts'
 
 /** Rows that one call makes ready at least, and tenants it looks at when there are more. */
@@ -24,8 +24,8 @@ const none: Tenants = new Set()
 export class Queue {
   readonly #rows: Rows
   /** The tenants whose turn was last: when rows are handed out, and when they are made ready. */
-  #served: SqlText = ''
-  #ripened: SqlText = ''
+  #served: string = ''
+  #ripened: string = ''
 
   constructor(rows: Rows) {
     this.#rows = rows
@@ -120,7 +120,7 @@ export class Queue {
       const tenant = nextReady(connection, this.#served, without)
       if (tenant === undefined) return
       this.#served = tenant
-      const alone = isSame(tenant, nextReady(connection, tenant, without))
+      const alone = tenant === nextReady(connection, tenant, without)
       const rows = connection.all<WithBody>(
         `${selectRows} INDEXED BY sendwright_messages_ready WHERE state = ${rowState.ready} AND tenant = ?
           ORDER BY priority DESC, place LIMIT ?`,
@@ -186,33 +186,30 @@ const timed = ({ time }: Connection) =>
   ] as const
 
 /** The tenant with such rows that comes after another one, the first after the last; undefined when there are no rows. */
-function nextTenant(connection: Connection, index: 'ready' | 'waiting', after: SqlText): SqlText | undefined {
+function nextTenant(connection: Connection, index: 'ready' | 'waiting', after: string): string | undefined {
   const states =
     index === 'ready' ? `state = ${rowState.ready}` : `state IN (${rowState.delayed}, ${rowState.scheduled})`
   const select = `SELECT tenant FROM sendwright_messages INDEXED BY sendwright_messages_${index} WHERE ${states}`
-  const later = connection.get<{ tenant: SqlText }>(`${select} AND tenant > ? ORDER BY tenant LIMIT 1`, after)
-  return (later ?? connection.get<{ tenant: SqlText }>(`${select} ORDER BY tenant LIMIT 1`))?.tenant
+  const later = connection.get<{ tenant: string }>(`${select} AND tenant > ? ORDER BY tenant LIMIT 1`, after)
+  return (later ?? connection.get<{ tenant: string }>(`${select} ORDER BY tenant LIMIT 1`))?.tenant
 }
 
 /** The same, passing over some tenants; undefined when no other has rows. */
-function nextReady(connection: Connection, after: SqlText, without: Tenants): SqlText | undefined {
+function nextReady(connection: Connection, after: string, without: Tenants): string | undefined {
   const first = nextTenant(connection, 'ready', after)
   let tenant = first
   while (tenant !== undefined && without.has(tenantFromSql(tenant))) {
     tenant = nextTenant(connection, 'ready', tenant)
-    if (isSame(tenant, first)) return undefined
+    if (tenant === first) return undefined
   }
   return tenant
 }
-
-const isSame = (a: SqlText | undefined, b: SqlText | undefined): boolean =>
-  a === b || (typeof a === 'object' && typeof b === 'object' && fromSql(a) === fromSql(b))
 
 /** Milliseconds until a waiting row is due; undefined when none waits. */
 function nextDue(connection: Connection, without: Tenants): number | undefined {
   if (nextReady(connection, '', without) !== undefined) return 0
   const waits = timed(connection).flatMap(([state, now]) => {
-    const first = connection.all<{ wake: number; tenant: SqlText }>(
+    const first = connection.all<{ wake: number; tenant: string }>(
       `SELECT wake, tenant FROM sendwright_messages INDEXED BY sendwright_messages_agenda
         WHERE state = ? AND wake IS NOT NULL ORDER BY wake LIMIT ${tenantsAtOnce}`,
       state,

@@ -13,8 +13,7 @@ import {
 } from '../store.ts'
 import type { Connection } from './connection.ts'
 import type { Draft } from './draft.ts'
-import { addLabels, removeLabels } from './labels.ts'
-import { addProviderId, removeProviderIds } from './provider-ids.ts'
+import { labelRow, relabelRow, unlabelRow } from './row-labels.ts'
 import { type Schedule, scheduleOf } from './schedule.ts'
 import { rowState } from './schema.ts'
 import { tenantToSql, toSql } from './sql-text.ts'
@@ -23,7 +22,6 @@ import {
   isLeased,
   liveById,
   rowOf,
-  rowWithoutContent,
   type StoredRow,
   selectRows,
   storedById,
@@ -117,9 +115,7 @@ export class Rows {
 
   /** Forgets a row and all that leads to it. */
   remove(connection: Connection, stored: StoredRow): void {
-    const row = readable(connection, stored)
-    if (row && stored.labels !== null) removeLabels(connection, row)
-    removeProviderIds(connection, stored, row)
+    unlabelRow(connection, stored)
     if (stored.has_content) this.dropContent(connection, stored)
     connection.run('DELETE FROM sendwright_messages WHERE number = ?', stored.number)
     this.#waiting.moved(stored.state, undefined)
@@ -170,22 +166,15 @@ export class Rows {
     if (typeof content === 'string') {
       connection.run('INSERT INTO sendwright_contents (number, content) VALUES (?, ?)', number, content)
     }
-    if (labels !== null) addLabels(connection, row)
-    if (row.providerMessageId !== undefined) addProviderId(connection, row, { number, earlier_provider_ids: null })
+    labelRow(connection, number, draft)
     this.#waiting.moved(undefined, state)
   }
 
   #update(connection: Connection, stored: StoredRow, draft: Draft, schedule: Schedule, fence: number): void {
     const { row, body, content, labels } = draft
     const { number } = stored
-    const before = this.#before(connection, stored, draft)
-    const withProviderId = row.providerMessageId !== undefined || stored.has_provider_id === 1
-    const earlierIds = withProviderId ? addProviderId(connection, row, stored, before) : null
-    if (labels !== stored.labels) {
-      const listed = before && readable(connection, before)
-      if (listed && stored.labels !== null) removeLabels(connection, listed)
-      if (labels !== null) addLabels(connection, row)
-    }
+    const earlierIds = relabelRow(connection, stored, draft)
+    const hasProviderId = Number(row.providerMessageId !== undefined || stored.has_provider_id)
     if (content === null && stored.has_content) this.dropContent(connection, stored)
     if (typeof content === 'string') {
       connection.run(
@@ -196,7 +185,7 @@ export class Rows {
     }
     const hasContent = content === undefined ? stored.has_content : Number(content !== null)
     const { state, wake, place, keptUntil, contentUntil } = schedule
-    const values = [state, wake, place, fence, keptUntil, contentUntil, hasContent, Number(withProviderId)] as const
+    const values = [state, wake, place, fence, keptUntil, contentUntil, hasContent, hasProviderId] as const
     const set = `state = ?, wake = ?, place = ?, fence = ?, kept_until = ?, content_until = ?, has_content = ?,
       has_provider_id = ?, earlier_provider_ids = ?, labels = ?, priority = ?, body = ?`
     const rest = [...values, earlierIds, labels, row.priority, body] as const
@@ -214,13 +203,6 @@ export class Rows {
       )
     }
     this.#waiting.moved(stored.state, state)
-  }
-
-  /** The body a row had, where what leads to the row depends on it. */
-  #before(connection: Connection, stored: StoredRow, { labels }: Draft): WithBody | undefined {
-    const relabelled = stored.labels !== null && labels !== stored.labels
-    if (!stored.has_provider_id && !relabelled) return undefined
-    return withBody(connection, stored)
   }
 }
 
@@ -244,17 +226,3 @@ const isListedAlike = (stored: StoredRow, row: Row): boolean =>
   stored.accepted === Number(row.accepted) &&
   stored.created_at === row.createdAt &&
   stored.tenant === tenantToSql(row.tenant)
-
-const withBody = (connection: Connection, stored: StoredRow): WithBody => ({
-  ...stored,
-  ...connection.get<{ body: unknown }>('SELECT body FROM sendwright_messages WHERE number = ?', stored.number)!,
-})
-
-function readable(connection: Connection, stored: StoredRow): Row | undefined {
-  try {
-    return rowWithoutContent('body' in stored ? (stored as WithBody) : withBody(connection, stored))
-  } catch {
-    // What led to a torn row stays behind; readers find that it leads nowhere.
-    return undefined
-  }
-}

@@ -45,12 +45,12 @@ export const migrations: readonly string[] = [
     has_provider_id INTEGER NOT NULL,
     -- Provider ids before the one in the body: a JSON array.
     earlier_provider_ids TEXT,
-    -- Checksum of what the labels were made from.
+    -- Checksum of what its labels for lists were made from.
     labels INTEGER,
     body TEXT NOT NULL
   );
   CREATE UNIQUE INDEX sendwright_messages_key ON sendwright_messages (key) WHERE key IS NOT NULL;
-  CREATE INDEX sendwright_messages_list ON sendwright_messages (tenant, status, created_at, id) WHERE accepted = 1;
+  CREATE INDEX sendwright_messages_list ON sendwright_messages (tenant, status, created_at) WHERE accepted = 1;
   CREATE INDEX sendwright_messages_agenda ON sendwright_messages (state, wake) WHERE wake IS NOT NULL;
   CREATE INDEX sendwright_messages_ready ON sendwright_messages (tenant, priority DESC, place) WHERE state = 1;
   CREATE INDEX sendwright_messages_waiting ON sendwright_messages (tenant, state, wake) WHERE state IN (2, 3);
@@ -58,16 +58,13 @@ export const migrations: readonly string[] = [
   -- Apart from the messages, so that a change of status does not write it anew.
   CREATE TABLE sendwright_contents (number INTEGER PRIMARY KEY, content TEXT NOT NULL);
 
+  -- Checksums of what messages are found by: few bytes each, since they come in no order and every one costs a page.
   CREATE TABLE sendwright_labels (
-    kind TEXT NOT NULL,
-    tenant TEXT NOT NULL,
-    value TEXT NOT NULL,
+    label INTEGER NOT NULL,
     created_at INTEGER NOT NULL,
-    id TEXT NOT NULL,
-    PRIMARY KEY (kind, tenant, value, created_at, id)
+    number INTEGER NOT NULL,
+    PRIMARY KEY (label, created_at, number)
   ) WITHOUT ROWID;
-
-  CREATE TABLE sendwright_provider_ids (provider_id TEXT PRIMARY KEY, number INTEGER NOT NULL) WITHOUT ROWID;
 
   CREATE TABLE sendwright_suppressions (
     tenant TEXT NOT NULL,

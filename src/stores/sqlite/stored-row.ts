@@ -3,20 +3,20 @@ import { rowOfRecord } from '../row-record.ts'
 import { type Row, settledStatuses } from '../store.ts'
 import type { Connection } from './connection.ts'
 import { rowState } from './schema.ts'
-import { fromSql, type SqlText, toSql } from './sql-text.ts'
+import { fromSql, toSql } from './sql-text.ts'
 
 /** The columns of a message but for its body. */
 export interface StoredRow {
   readonly number: number
-  readonly id: SqlText
-  readonly tenant: SqlText
+  readonly id: string
+  readonly tenant: string
   readonly status: MessageStatus
   readonly accepted: number
   readonly created_at: number
   readonly state: number
   readonly wake: number | null
   readonly fence: number
-  readonly key: SqlText | null
+  readonly key: string | null
   readonly key_until: number | null
   readonly kept_until: number | null
   readonly content_until: number | null

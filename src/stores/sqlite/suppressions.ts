@@ -2,13 +2,13 @@ import { pageSize } from '../page.ts'
 import type { Found, Look, Page, PageRequest, StoredSuppression } from '../store.ts'
 import type { Connection } from './connection.ts'
 import { readCursor, writeCursor } from './cursor.ts'
-import { fromSql, type SqlText, tenantToSql, toSql } from './sql-text.ts'
+import { fromSql, tenantToSql, toSql } from './sql-text.ts'
 
 interface Entry {
-  readonly key: SqlText
-  readonly scope: SqlText
-  readonly reason: SqlText
-  readonly note: SqlText | null
+  readonly key: string
+  readonly scope: string
+  readonly reason: string
+  readonly note: string | null
   readonly created_at: number
   readonly expires_at: number | null
 }

@@ -2,15 +2,18 @@ import { settledStatuses } from '../store.ts'
 import type { Connection } from './connection.ts'
 import type { Rows } from './rows.ts'
 import { rowState } from './schema.ts'
-import type { SqlText } from './sql-text.ts'
+
 import { isGone, selectRows, type WithBody } from './stored-row.ts'
 
-/** Messages that one transaction forgets: more than it can have brought, so that sweeping keeps pace. */
-const fewest = 4
+/** Operations, or milliseconds, from one step to the next. */
+const everyOperations = 16
+const everyMs = 1_000
+/** Messages that one step forgets: more than the operations since the last one brought, so that sweeping keeps pace. */
+const fewest = 16
 const perOperation = 2
-const most = 64
+const most = 128
 /** Entries of each of the small tables that one transaction looks at. */
-const lookedAtOnce = 8
+const lookedAtOnce = 32
 /** A step of the wall clock must not take away for good what is suppressed until a day it has not reached. */
 const suppressionsKept = 7 * 86_400_000
 
@@ -39,14 +42,22 @@ const smallTables: readonly Small[] = [
 export class Sweep {
   readonly #rows: Rows
   /** Where the round through each small table goes on. */
-  readonly #places = new Map<Small, readonly SqlText[]>()
+  readonly #places = new Map<Small, readonly string[]>()
+  #operations = 0
+  /** On the process's own clock. */
+  #nextAt = 0
 
   constructor(rows: Rows) {
     this.#rows = rows
   }
 
   step(connection: Connection, operations: number): void {
-    this.#sweepMessages(connection, Math.min(most, fewest + perOperation * operations))
+    this.#operations += operations
+    const now = performance.now()
+    if (this.#operations < everyOperations && now < this.#nextAt) return
+    this.#sweepMessages(connection, Math.min(most, fewest + perOperation * this.#operations))
+    this.#operations = 0
+    this.#nextAt = now + everyMs
     for (const small of smallTables) this.#sweepSmall(connection, small)
   }
 
@@ -83,15 +94,15 @@ export class Sweep {
     const width = order.split(', ').length
     const after = this.#places.get(small) ?? Array.from({ length: width }, () => '')
     const marks = after.map(() => '?').join(', ')
-    const looked = connection.all<Record<string, SqlText | number | null>>(
+    const looked = connection.all<Record<string, string | number | null>>(
       `SELECT ${order}, ${until} AS ends FROM ${table} WHERE (${order}) > (${marks}) ORDER BY ${order} LIMIT ${lookedAtOnce}`,
       ...after,
     )
-    const now_ = now(connection)
+    const moment = now(connection)
     let place = after
     for (const { ends, ...key } of looked) {
-      place = Object.values(key) as SqlText[]
-      if (typeof ends !== 'number' || ends > now_) continue
+      place = Object.values(key) as string[]
+      if (typeof ends !== 'number' || ends > moment) continue
       connection.run(`DELETE FROM ${table} WHERE (${order}) = (${marks})`, ...place)
     }
     if (looked.length === lookedAtOnce) this.#places.set(small, place)
