@@ -102,8 +102,9 @@ export function engineOf(settings: Settings) {
     async enqueue(intake: Intake): Promise<Receipt> {
       const delivery = await prepare(intake)
       const receipt = await accept(delivery)
-      if (!receipt.replayed && receipt.status !== 'sandboxed')
-        await queue.waits(waitingOf(receipt.id, callOf(delivery)))
+      if (receipt.replayed || receipt.status === 'sandboxed') return receipt
+      const call = callOf(delivery)
+      await queue.waits(waitingOf(receipt.id, call), call.transaction ? { transaction: call.transaction } : {})
       return receipt
     },
     async plan(intake: Intake): Promise<Plan> {

@@ -1,6 +1,7 @@
 import type { Clock } from './clock.ts'
 import { Ledger } from './ledger/ledger.ts'
 import { createMessageReader, type MessageReader } from './message/reader.ts'
+import { checkedEngine } from './queues/checked-engine.ts'
 import type { Settings } from './settings.ts'
 import { checkedStore } from './stores/checked.ts'
 import { keyvStore } from './stores/keyv.ts'
@@ -21,6 +22,7 @@ export function partsOf(settings: Settings): Parts {
   return {
     ...settings,
     store,
+    engine: settings.engine && checkedEngine(settings.engine, clock),
     ledger: new Ledger({ store, clock, events, idempotencyTtl, retention, timeout }),
     read: createMessageReader(settings.reading),
   }

@@ -1,4 +1,4 @@
-import type { Awaitable } from '../stores/store.ts'
+import type { Awaitable, Transaction } from '../stores/store.ts'
 
 /** A piece of work by name. What it is stands in the ledger, never in the engine. */
 export interface Job {
@@ -26,24 +26,41 @@ export interface EngineWorker {
   stop(): Promise<void>
 }
 
+export interface EngineWorkOptions {
+  /** Jobs run at a time. */
+  readonly concurrency: number
+  /** Told of what goes wrong beside the calls, such as a connection that was lost. */
+  readonly warn?: (error: unknown) => void
+}
+
 /**
  * Carries jobs between processes: `bullmq` and `pgBoss` make one. It decides when work is begun and nothing else: the
  * ledger lets each job take effect once, whatever the engine runs twice, and finds what the engine lost. Retries are the
  * ledger's too, so a handler never rejects and an engine repeats only what died.
  */
 export interface QueueEngine {
+  /** Whether `enqueue` can write in the application's own transaction. Default false. */
+  readonly transactional?: boolean
   /** Resolves when the engine has the jobs as safely as it can. */
   enqueue(jobs: readonly NewJob[], options?: EnqueueOptions): Promise<void>
-  work(handler: (job: Job) => Promise<void>, options: { readonly concurrency: number }): Awaitable<EngineWorker>
-  /** No worker in any process takes another job until `resume`. */
+  work(handler: (job: Job) => Promise<void>, options: EngineWorkOptions): Awaitable<EngineWorker>
+  /** No worker takes another job until `resume`: in any process, or without `paused` in this one. */
   pause(): Promise<void>
   resume(): Promise<void>
+  /** Whether any process has paused the engine. Absent where a pause holds in the process that asked for it. */
+  paused?(): Promise<boolean>
   /** Frees what the engine opened itself. */
   close(): Promise<void>
   stats(): Promise<EngineStats>
 }
 
 export interface EnqueueOptions {
-  /** The application's own transaction, for engines that can write in it. */
-  readonly transaction?: unknown
+  /** The application's own transaction, for an engine that is `transactional`. */
+  readonly transaction?: Transaction
+}
+
+/** Whether what an engine kept is a job: others may write to its server too. */
+export function isJob(given: unknown): given is Job {
+  const { kind, id } = (typeof given === 'object' && given !== null ? given : {}) as Partial<Job>
+  return (kind === 'message' || kind === 'webhook') && typeof id === 'string'
 }

@@ -19,6 +19,8 @@ export interface LocalQueueParts {
   /** Whether the worker keeps the process alive: `waiting` does where waiting messages would be lost with it. */
   readonly holdsProcess: 'never' | 'waiting' | 'always'
   readonly resting: Resting
+  /** Whether another process has paused the queue for all. */
+  readonly pausedForAll?: () => Promise<boolean>
 }
 
 const afterFailure = 1_000
@@ -66,6 +68,12 @@ export class LocalQueue {
     this.wake()
   }
 
+  /** Runs `task` in its turn; `otherwise` instead when the worker was stopped or paused until then. */
+  async admit(task: () => Promise<void>, otherwise: () => Promise<void>): Promise<void> {
+    const gate = await this.#opened()
+    await gate.add(() => (this.#stopped || this.#paused ? otherwise() : task()))
+  }
+
   /** Takes nothing more and gives back what was not begun; resolves when what is under way has ended. */
   async stop(): Promise<void> {
     this.#stopped = true
@@ -93,10 +101,12 @@ export class LocalQueue {
     this.#pumping = true
     this.#timer?.cancel()
     try {
-      this.#gate ??= new (await import('p-queue')).default({ concurrency: this.#parts.concurrency })
+      const gate = await this.#opened()
       do {
         this.#again = false
-        await this.#fill(this.#gate)
+        const { pausedForAll, poll } = this.#parts
+        if (pausedForAll && (await pausedForAll())) this.#sleep(poll)
+        else await this.#fill(gate)
       } while (this.#again && !this.#stopped)
     } catch (error) {
       this.#parts.ledger.warn(error)
@@ -104,6 +114,13 @@ export class LocalQueue {
     } finally {
       this.#pumping = false
     }
+  }
+
+  async #opened(): Promise<PQueue> {
+    if (this.#gate) return this.#gate
+    const { default: Gate } = await import('p-queue')
+    this.#gate ??= new Gate({ concurrency: this.#parts.concurrency })
+    return this.#gate
   }
 
   async #fill(gate: PQueue): Promise<void> {

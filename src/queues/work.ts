@@ -1,11 +1,13 @@
+import { randomUUID } from 'node:crypto'
 import { MailError } from '../errors.ts'
 import type { Entry } from '../ledger/entry.ts'
 import { abandoned, ended, freesKey } from '../ledger/row.ts'
 import type { Parts } from '../parts.ts'
 import { refund } from '../policies/quota.ts'
 import type { Receipt } from '../receipt.ts'
-import type { Awaitable, Held, Row } from '../stores/store.ts'
-import type { EngineStats, EngineWorker, EnqueueOptions, Job } from './engine.ts'
+import type { Held, Row } from '../stores/store.ts'
+import type { EngineStats, EnqueueOptions, Job } from './engine.ts'
+import { startEngine } from './engine-start.ts'
 import { LocalQueue } from './local-queue.ts'
 import { contextOf, deliveryOf } from './queued-delivery.ts'
 import { Resting } from './resting.ts'
@@ -51,8 +53,12 @@ export interface WaitingRow {
 const whenTenantsFail = 60_000
 /** Where rows come from this process only, it is told of each. */
 const pollAlone = 30_000
-/** How long a message another process queued may lie unseen. An engine tells sooner; then this finds what it lost. */
+/** How long a message another process queued may lie unseen. An engine tells sooner; then the slower look finds what it lost. */
 const pollShared = 200
+/** A job for later than this comes early and is put off again: engines keep jobs for some time only. */
+const longestDelay = 7 * 86_400_000
+/** For a transaction the engine knows nothing of: before it commits, a worker would find nothing. */
+const untilCommitted = 1_000
 
 /** The dispatching half for queued messages: the same `finish` a direct send uses. */
 export function queueWork(parts: Parts, finish: (entry: Entry) => Promise<Receipt>): QueueWork {
@@ -66,16 +72,19 @@ export function queueWork(parts: Parts, finish: (entry: Entry) => Promise<Receip
   /** Somebody stopped the worker: only `work` starts it again. */
   let stopped = false
   let paused = false
+  let pausedByEngine = false
 
-  const waits: QueueWork['waits'] = async ({ id, priority, dueAt }, options) => {
+  const waits: QueueWork['waits'] = async ({ id, priority, dueAt }, { transaction } = {}) => {
     local?.wake()
     if (!local && parts.work && !stopped && !parts.state.closed) work(parts.concurrency)
     if (!engine) return
-    const delay = dueAt === undefined ? 0 : Math.max(0, dueAt - clock.now())
+    const soonest = transaction && !engine.transactional ? untilCommitted : 0
+    const delay = Math.min(Math.max(soonest, (dueAt ?? 0) - clock.now()), longestDelay)
+    const within = transaction && engine.transactional ? { transaction } : {}
     try {
-      await engine.enqueue([{ kind: 'message', id, priority, delay, run: String(clock.now()) }], options)
+      await engine.enqueue([{ kind: 'message', id, priority, delay, run: randomUUID() }], within)
     } catch (error) {
-      if (options?.transaction !== undefined) throw error
+      if ('transaction' in within) throw error
       // The row is safe, and a worker looks for such rows.
       ledger.warn(error, id)
     }
@@ -101,18 +110,26 @@ export function queueWork(parts: Parts, finish: (entry: Entry) => Promise<Receip
       const held = await store.takeover(id, ['queued', 'scheduled'], ledger.lease(2 * parts.timeout))
       if (!held) return
       const early = (held.row.dueAt ?? 0) - clock.now()
-      if (early > 0) await ledger.settleHeld(held, held.row, { delay: early })
-      else await run(held)
+      if (early <= 0) return await run(held)
+      await ledger.settleHeld(held, held.row, { delay: early })
+      await waits(held.row)
     } catch (error) {
       ledger.warn(error, id)
     }
   }
+  /** As last known when the engine does not answer: a pause outlives its server. */
+  const pausedForAll =
+    engine?.paused &&
+    (async (): Promise<boolean> => {
+      pausedByEngine = await engine.paused!().catch(() => pausedByEngine)
+      return pausedByEngine
+    })
   const work: QueueWork['work'] = (concurrency, holds = false) => {
     stopped = false
     if (local) return workerOf(local)
     const { durability } = store.guarantees
     const holdsProcess = holds && !alone ? 'always' : durability === 'none' ? 'waiting' : 'never'
-    local = new LocalQueue({
+    const queue = new LocalQueue({
       ledger,
       clock,
       run,
@@ -122,11 +139,21 @@ export function queueWork(parts: Parts, finish: (entry: Entry) => Promise<Receip
       holdsProcess,
       poll,
       resting,
+      ...(pausedForAll ? { pausedForAll } : {}),
     })
-    if (paused) local.pause()
-    else local.wake()
-    stopEngine = engine && startEngine(engine.work(runJob, { concurrency }), (error) => ledger.warn(error))
-    return workerOf(local)
+    local = queue
+    if (paused) queue.pause()
+    else queue.wake()
+    if (!engine) return workerOf(queue)
+    const warn = (error: unknown) => ledger.warn(error)
+    // Jobs and rows found in the store pass one gate. A job that was not begun is another worker's.
+    const handle = (job: Job) =>
+      queue.admit(
+        () => runJob(job),
+        () => engine.enqueue([{ ...job, run: randomUUID() }]).catch(warn),
+      )
+    stopEngine = startEngine(() => engine.work(handle, { concurrency, warn }), clock, warn)
+    return workerOf(queue)
   }
   const stop = async (): Promise<void> => {
     const ending = [local?.stop(), stopEngine?.()]
@@ -159,20 +186,17 @@ export function queueWork(parts: Parts, finish: (entry: Entry) => Promise<Receip
     },
     async stats() {
       const told = await engine?.stats()
-      return { working: local !== undefined, paused, active: local?.active ?? 0, ...(told ? { engine: told } : {}) }
+      const isPaused = paused || ((await pausedForAll?.()) ?? false)
+      return {
+        working: local !== undefined,
+        paused: isPaused,
+        active: local?.active ?? 0,
+        ...(told ? { engine: told } : {}),
+      }
     },
     drain: (ms) => local?.drain(ms) ?? Promise.resolve(),
     stop,
   }
-}
-
-/** An engine's worker may take its time to start; stopping waits for that. */
-function startEngine(starting: Awaitable<EngineWorker>, warn: (error: unknown) => void): () => Promise<void> {
-  const started = Promise.resolve(starting).catch((error: unknown) => {
-    warn(error)
-    return undefined
-  })
-  return async () => (await started)?.stop()
 }
 
 /** Writes a row that was taken and is not worked on; one nobody will dispatch again gives its quota back. */
