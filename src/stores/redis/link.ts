@@ -44,6 +44,8 @@ export class Link {
   readonly #nonce = randomBytes(9).toString('base64url')
   #count = 0
   #ready: Promise<void> | undefined
+  /** When that began; Infinity once it is there. */
+  #readying = 0
   #abandoned = 0
   #abandonedLength = 0
   #probedAt = Number.NEGATIVE_INFINITY
@@ -87,13 +89,7 @@ export class Link {
   }
 
   async #attempt(script: Script, args: readonly string[], started: number): Promise<Answer> {
-    this.#ready ??= this.#setUp(started)
-    try {
-      await this.#ready
-    } catch (error) {
-      this.#ready = undefined
-      throw error
-    }
+    await this.#prepare(started)
     const answer = await this.#evaluate(script, args, started)
     // The server's clock was set forth: from this answer we know by how much.
     const again = answer.state === 'late' && performance.now() - started < tooLate
@@ -114,6 +110,22 @@ export class Link {
     return answer
   }
 
+  /** Whoever comes first looks at the server for all; one who has waited in vain is not waited for by others. */
+  async #prepare(started: number): Promise<void> {
+    if (!this.#ready || started - this.#readying > patience) {
+      this.#readying = started
+      this.#ready = this.#setUp(started)
+    }
+    const ready = this.#ready
+    try {
+      await ready
+      if (this.#ready === ready) this.#readying = Number.POSITIVE_INFINITY
+    } catch (error) {
+      if (this.#ready === ready) this.#ready = undefined
+      throw error
+    }
+  }
+
   async #setUp(started: number): Promise<void> {
     this.#usable(hello, await this.#evaluate(hello, [], started))
     await this.#check(async (command) => plain(await this.#send(command)))
@@ -123,7 +135,8 @@ export class Link {
     const sent = performance.now()
     const left = started + serverDeadline - sent
     if (left <= 0) throw unavailable(`Redis did not get ready for ${script.verb} in time.`)
-    const deadline = this.#serverClock.known ? this.#serverClock.at(started + serverDeadline) : Number.MAX_SAFE_INTEGER
+    const hasDeadline = this.#serverClock.known && script !== hello
+    const deadline = hasDeadline ? this.#serverClock.at(started + serverDeadline) : Number.MAX_SAFE_INTEGER
     const now = this.#clock ? [this.#clock.monotonic(), this.#clock.now()].map(String) : ['', '']
     const nonce = script.guarded && this.#wire.repeats ? `${this.#nonce}${(this.#count++).toString(36)}` : ''
     const rest = ['1', this.#key, String(deadline), ...now, nonce, ...args] as string[]
