@@ -1,32 +1,24 @@
 import assert from 'node:assert/strict'
-import { after, before, describe, it } from 'node:test'
-import { Pool } from 'pg'
+import { before, describe, it } from 'node:test'
 import { memory } from '../../src/stores/memory.ts'
 import { postgres } from '../../src/stores/postgres.ts'
 import { fakeClock } from '../../src/testing/fake-clock.ts'
 import { randomFrom } from '../../src/testing/stores/samples.ts'
 import { PairedStores } from '../support/paired-stores.ts'
 import { checkPostgresData } from '../support/postgres-data.ts'
-import { emptyStore, findPostgres, ownSchema } from '../support/postgres-server.ts'
+import { emptyStore, overPostgres } from '../support/postgres-server.ts'
 
 const seed = Number(process.env.SEED) || Date.now() % 1_000_000
 const rounds = Number(process.env.ROUNDS) || 6
 const steps = 250
 const day = 86_400_000
 const lease = { owner: 'model', ms: 40_000 }
-const found = await findPostgres()
 
-if ('skip' in found) it('postgres against a model', { skip: found.skip }, () => {})
-else {
-  const { schema, drop } = ownSchema(found.config)
-  const pool = new Pool(found.config)
+await overPostgres('postgres against a model', (server) => {
+  const schema = server.schema()
+  const pool = server.pool()
   before(async () => {
     await postgres({ pool, schema }).read('msg_none')
-  })
-  after(async () => {
-    await pool.end()
-    await drop()
-    await found.stop()
   })
 
   describe(`postgres, whatever is called, in whatever order (SEED=${seed})`, () => {
@@ -49,6 +41,31 @@ else {
         await pair.close()
       })
     }
+
+    it('P4 P10: windows hold what those in memory hold, whichever are asked together', async () => {
+      const clock = fakeClock(Date.UTC(2026, 0, 1))
+      const [model, store] = [memory({ clock }), postgres({ pool, schema, clock })]
+      const random = randomFrom(seed)
+      const lengths = [1, 7, 1_000, 61_000, 3_600_000, day]
+      for (const key of ['k0', 'k1', 'k2']) {
+        // From here on both count in all of them: the one in memory also notes what it was refused.
+        const windows = lengths.map((per) => ({ per, limit: 1 }))
+        assert.deepEqual(await store.limits.take(key, windows, 1), await model.limits.take(key, windows, 1))
+      }
+      for (let step = 0; step < 400; step++) {
+        await clock.advance(random(4) === 0 ? random(lengths[random(5)]! * 2) : random(50))
+        const key = `k${random(3)}`
+        const windows = lengths.filter(() => random(3) === 0).map((per) => ({ per, limit: random(40) }))
+        const cost = random(6)
+        const take = await model.limits.take(key, windows, cost)
+        assert.deepEqual(await store.limits.take(key, windows, cost), take)
+        if (!take.ok || random(3) > 0) continue
+        await clock.advance(random(5_000))
+        for (const one of [model, store]) await one.limits.refund(key, windows, cost, take.at)
+        const asked = lengths.map((per) => ({ per, limit: 1 }))
+        assert.deepEqual(await store.limits.usage(key, asked), await model.limits.usage(key, asked))
+      }
+    })
 
     it('P10: once everything has ended, nothing is left', async () => {
       await emptyStore(pool, schema)
@@ -73,4 +90,4 @@ else {
       await pair.close()
     })
   })
-}
+})

@@ -1,24 +1,14 @@
-import { after, before, describe, it } from 'node:test'
-import { Pool } from 'pg'
+import { before, describe, it } from 'node:test'
 import { postgres } from '../../src/stores/postgres.ts'
 import { describeStore } from '../../src/testing/describe-store.ts'
 import { fakeClock } from '../../src/testing/fake-clock.ts'
-import { emptyStore, findPostgres, ownSchema } from '../support/postgres-server.ts'
+import { emptyStore, overPostgres } from '../support/postgres-server.ts'
 
-const found = await findPostgres()
-
-if ('skip' in found) {
-  it('postgres', { skip: found.skip }, () => {})
-} else {
-  const { schema, drop } = ownSchema(found.config)
-  const pool = new Pool(found.config)
+await overPostgres('postgres, the suite of every store', (server) => {
+  const schema = server.schema()
+  const pool = server.pool()
   before(async () => {
     await postgres({ pool, schema }).read('msg_none')
-  })
-  after(async () => {
-    await pool.end()
-    await drop()
-    await found.stop()
   })
 
   describeStore(
@@ -30,4 +20,4 @@ if ('skip' in found) {
     },
     { describe, it },
   )
-}
+})

@@ -4,6 +4,7 @@ import { once } from 'node:events'
 import { chmod, chown, globSync, mkdtemp, rm } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
+import { after, describe, it } from 'node:test'
 import { promisify } from 'node:util'
 import { Client, Pool, type PoolConfig } from 'pg'
 import { freePort } from './redis-server.ts'
@@ -43,6 +44,46 @@ export async function findPostgres(): Promise<FoundPostgres | { readonly skip: s
   if (await answers(usual)) return { config: usual, stop: async () => {} }
   const skip = reasonNotToStart()
   return skip === undefined ? startPostgres() : { skip }
+}
+
+export interface PostgresTests {
+  readonly config: PoolConfig
+  /** A pool that ends with the tests. An idle connection that breaks is none of theirs. */
+  pool(options?: PoolConfig): Pool
+  /** A name for a schema that is dropped after the tests. */
+  schema(): string
+}
+
+/** Tests over a PostgreSQL, in a suite of this name; skipped, with the reason, where there is none. */
+export async function overPostgres(name: string, tests: (server: PostgresTests) => void): Promise<void> {
+  const found = await findPostgres()
+  if ('skip' in found) {
+    it(name, { skip: found.skip }, () => {})
+    return
+  }
+  const { config } = found
+  const pools: Pool[] = []
+  const schemas: ReturnType<typeof ownSchema>[] = []
+  describe(name, () => {
+    after(async () => {
+      await Promise.all(pools.map((pool) => pool.end()))
+      for (const { drop } of schemas) await drop()
+      await found.stop()
+    })
+    tests({
+      config,
+      pool(options) {
+        const pool = new Pool({ ...config, connectionTimeoutMillis: 5_000, ...options }).on('error', () => {})
+        pools.push(pool)
+        return pool
+      },
+      schema() {
+        const own = ownSchema(config)
+        schemas.push(own)
+        return own.schema
+      },
+    })
+  })
 }
 
 /** A name no other test uses, for a schema; dropped, if it was made, by `drop`. */

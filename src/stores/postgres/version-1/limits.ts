@@ -32,8 +32,8 @@ BEGIN
     bucket := floor(_now / (lengths[i] / 60))::bigint;
     IF bucket > newest[i] THEN
       IF totals[i] <> 0 THEN
-        FOR passed IN greatest(newest[i] + 1, bucket - 60)..bucket LOOP
-          slot := 61 * (i - 1) + mod(mod(passed, 61) + 61, 61) + 1;
+        FOR back IN 0..least(bucket - newest[i] - 1, 60)::integer LOOP
+          slot := 61 * (i - 1) + mod(mod(bucket - back, 61) + 61, 61) + 1;
           totals[i] := totals[i] - counts[slot];
           counts[slot] := 0;
         END LOOP;
@@ -57,6 +57,7 @@ DECLARE
   excess double precision := _windows.totals[_i] + _cost - _limit;
   width double precision := _windows.lengths[_i] / 60;
   wait double precision;
+  bucket bigint;
 BEGIN
   IF _cost > _limit THEN
     RETURN 'infinity';
@@ -64,7 +65,9 @@ BEGIN
   IF excess <= 0 THEN
     RETURN 0;
   END IF;
-  FOR bucket IN _windows.newest[_i] - 60.._windows.newest[_i] LOOP
+  -- A bucket's number is too large for the variable of such a loop.
+  FOR back IN REVERSE 60..0 LOOP
+    bucket := _windows.newest[_i] - back;
     excess := excess - _windows.counts[61 * (_i - 1) + mod(mod(bucket, 61) + 61, 61) + 1];
     IF excess <= 0 THEN
       -- The product may be rounded to either side of the moment at which division sees the next bucket.
@@ -140,7 +143,7 @@ const besides = (schema: string) => `
 -- When all are surely idle is rounded up by the longest of them, so that it seldom changes, and its index with it.
 CREATE FUNCTION ${schema}.keep_windows(_windows ${schema}.windows, _now bigint) RETURNS void LANGUAGE plpgsql AS $function$
 DECLARE
-  longest bigint := (SELECT ceil(max(one.length)) FROM unnest(_windows.lengths) AS one (length));
+  longest bigint := (SELECT coalesce(ceil(max(one.length)), 0) FROM unnest(_windows.lengths) AS one (length));
   step bigint := greatest(60000, longest);
 BEGIN
   UPDATE ${schema}.windows w
