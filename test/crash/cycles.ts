@@ -18,6 +18,8 @@ export interface Run {
   readonly seed: number
   /** How many processes are killed and started again. */
   readonly cycles: number
+  /** Milliseconds the fresh mailer may work; what is not settled or held by then counts as left. Default 40,000. */
+  readonly patience?: number
 }
 
 export interface Figures {
@@ -35,8 +37,8 @@ export interface Figures {
 
 const slots = 3
 const messagesPerCycle = 25
-/** Milliseconds after which a process is killed that has not killed itself. */
-const longestLife = 800
+/** Milliseconds after which a process is killed that does too little to get any further. */
+const longestLife = 3_000
 /** Longer than any lease: a process that is paused for so long has lost all it held. */
 const pause = 3_500
 
@@ -97,7 +99,10 @@ class Cycles {
       const mortal = this.#start(`${slot}.${number}`, chance)
       await mortal.ready
       if (chance.is(0.08)) mortal.pause(pause)
-      await Promise.race([mortal.death, sleep(chance.between(20, longestLife), undefined, { ref: false })])
+      const over = sleep(longestLife, undefined, { ref: false })
+      // Counted in what it does, so that a slow machine tries as much as a fast one.
+      await Promise.race([mortal.lines(chance.between(2, 80)), over])
+      await sleep(chance.between(0, 15))
       if (chance.is(0.3)) this.#post('b').fail({ at: 'afterBody', kind: chance.pick(['stall', 'reset', '4xx']) })
       if (chance.is(0.15)) this.#disturb(chance)
       // All at once, and nobody is left to notice.
@@ -141,12 +146,12 @@ class Cycles {
   }
 
   async end(): Promise<History> {
-    const { seed } = this.#run
+    const { seed, patience } = this.#run
     const calls = this.#journals.flatMap(({ process, path }) => readCalls(path, process))
     const { store, free } = await open(this.#ground!)
     const mailer = mailerOn(store, this.#servers(), { queue: { work: true, concurrency: 20 } })
     try {
-      await drain(mailer)
+      await drain(mailer, patience)
       // Whoever repeats a call with its key, however late, hears what became of the first.
       const keyed = new Set(calls.flatMap(({ key, subject }) => (key === undefined ? [] : numberOf(subject))))
       const repeats = await inTurns([...keyed], (number) => {
@@ -154,7 +159,7 @@ class Cycles {
         const facts = { process: 'last', verb, subject, key: key! }
         return noted(facts, () => mailer[verb](message, { ...options, timeout: 10_000 }))
       })
-      await drain(mailer)
+      await drain(mailer, patience)
       const history = await readAll(mailer, this.#posts!, [...calls, ...repeats])
       return { ...history, refused: this.#refused, storeFailed: this.#disturbances > 0 }
     } finally {

@@ -11,13 +11,10 @@ import type { ScriptedSmtpServer } from '../../src/testing/smtp-server.ts'
 import type { Call, History } from './history.ts'
 import { takenBy } from './post.ts'
 
-/** Milliseconds; what is not settled or held by then counts as left. */
-const patience = 40_000
-
 const unfinished: readonly MessageStatus[] = ['queued', 'scheduled', 'dispatching']
 
-/** Works until nothing waits, or patience ends. */
-export async function drain(mailer: Mailer): Promise<void> {
+/** Works until nothing waits, for at most `patience` milliseconds. */
+export async function drain(mailer: Mailer, patience = 40_000): Promise<void> {
   const endsAt = Date.now() + patience
   while (Date.now() < endsAt) {
     // Said again, so that what was found abandoned meanwhile is not left until the worker looks by itself.

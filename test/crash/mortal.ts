@@ -8,9 +8,12 @@ import type { Life } from './programs/load.ts'
 export class Mortal {
   readonly #child: ChildProcess
   /** Resolves when it has begun to work, or has died before. */
-  readonly ready: Promise<unknown>
+  readonly ready: Promise<void>
   /** Resolves with what it complained of when it is dead; a process that was not killed has an error. */
   readonly death: Promise<{ readonly killed: boolean; readonly stderr: string }>
+
+  #said = 0
+  #hearing: { readonly said: number; readonly heard: () => void }[] = []
 
   constructor(program: string, env: Readonly<Record<string, string>>) {
     const { NODE_TEST_CONTEXT: _, FORCE_COLOR: __, ...inherited } = process.env
@@ -23,7 +26,16 @@ export class Mortal {
       stderr += text
     })
     this.death = once(this.#child, 'close').then(([, signal]) => ({ killed: signal === 'SIGKILL', stderr }))
-    this.ready = Promise.race([once(this.#child.stdout!, 'data'), this.death])
+    this.#child.stdout!.setEncoding('utf8').on('data', (text: string) => {
+      this.#said += text.split('\n').length - 1
+      for (const { said, heard } of this.#hearing) if (said <= this.#said) heard()
+    })
+    this.ready = this.lines(1)
+  }
+
+  /** Resolves when it has printed so many lines, or is dead. */
+  async lines(said: number): Promise<void> {
+    await Promise.race([new Promise<void>((heard) => this.#hearing.push({ said, heard })), this.death])
   }
 
   tell(line: string): void {

@@ -20,6 +20,7 @@ const seed = seedOf()
 const processes = 4
 const keys = 300
 const atOnce = 25
+const once = { times: 1, timeout: 30_000, onUnknown: 'hold' } as const
 const folder = mkdtempSync(join(tmpdir(), 'sendwright-one-key-'))
 after(() => rmSync(folder, { recursive: true }))
 
@@ -44,8 +45,7 @@ async function race(made: Engine): Promise<void> {
     const runs = Array.from({ length: processes }, (_, number) => {
       const journal = join(folder, `${made.name}-${number}.jsonl`)
       writeFileSync(journal, '')
-      const servers = { a: server.url, b: server.url }
-      const orders: Race = { ground, servers, journal, seed, keys, atOnce }
+      const orders: Race = { ground, servers: { a: server.url }, journal, seed, keys, atOnce, ...once }
       return { journal, mortal: new Mortal('one-key.ts', { RACE: JSON.stringify(orders), ...compileCache }) }
     })
     await Promise.all(runs.map(({ mortal }) => mortal.ready))

@@ -2,21 +2,18 @@ import { smtp } from '../../providers/smtp.ts'
 import { createMailer, failover, type Mailer, type MailerOptions, type MailStore } from '../../src/index.ts'
 import type { Flow } from './points.ts'
 
-/** The two servers of a run, by the names their providers have. */
-export interface Servers {
-  readonly a: string
-  readonly b: string
-}
+/** The servers of a run, by the names their providers have; the route is in this order. */
+export type Servers = Readonly<Record<string, string>>
 
 /** Milliseconds a call has. A lease outlasts it by a second, so what a dead process held is free after two. */
 export const timeout = 1_000
 
 /** A mailer as the processes under test have it: everything it uses is public. */
-export function mailerOn(store: MailStore, { a, b }: Servers, options: Partial<MailerOptions> = {}): Mailer {
+export function mailerOn(store: MailStore, servers: Servers, options: Partial<MailerOptions> = {}): Mailer {
   return createMailer({
     from: 'Acme <hello@acme.example>',
-    providers: { a: smtp({ url: a }), b: smtp({ url: b }) },
-    route: failover('a', 'b'),
+    providers: Object.fromEntries(Object.entries(servers).map(([name, url]) => [name, smtp({ url })])),
+    route: failover(...Object.keys(servers)),
     store,
     scope: 'shared',
     timeout,

@@ -45,6 +45,7 @@ process.stdin.on('end', () => process.exit(1)).resume()
 if (life.works) mailer.work()
 await mailer.messages.get('msg_none').catch(() => undefined)
 console.log('ready')
+mailer.on('outcome', () => console.log('handed over'))
 const lanes = life.submits ? 6 : 0
 await Promise.all(
   Array.from({ length: lanes }, async () => {

@@ -1,6 +1,6 @@
 /**
- * One of several processes that all send the same keys, many at a time. Run by `one-key.test.ts` with its orders in RACE;
- * begins when it reads a line, so that all begin together.
+ * One of several processes that all send the same keys, many at a time, with its orders in RACE; begins when it reads a
+ * line, so that all begin together.
  */
 import { once } from 'node:events'
 import { Chance } from '../chance.ts'
@@ -15,19 +15,26 @@ export interface Race {
   readonly seed: number
   readonly keys: number
   readonly atOnce: number
+  /** How often each key is sent. */
+  readonly times: number
+  readonly timeout: number
+  readonly onUnknown: 'hold' | 'resend'
 }
 
-const { ground, servers, journal: path, seed, keys, atOnce } = JSON.parse(process.env.RACE!) as Race
+const race = JSON.parse(process.env.RACE!) as Race
+const { ground, servers, journal: path, seed, keys, atOnce, times, timeout, onUnknown } = race
 const journal = new Journal(path)
 const { store, free } = await open(ground)
-const mailer = mailerOn(store, servers, { timeout: 30_000 })
+const mailer = mailerOn(store, servers, { timeout })
 await mailer.verify()
 console.log('ready')
+// Whoever started it may die too.
+process.stdin.on('end', () => process.exit(1))
 await once(process.stdin, 'data')
 
-const all = Array.from({ length: keys }, (_, number) => number)
+const all = Array.from({ length: keys * times }, (_, number) => Math.floor(number / times))
 // The first half in the same order everywhere, so that all want the same keys at the same time.
-const order = [...all.slice(0, keys / 2), ...new Chance(seed, process.pid).shuffled(all.slice(keys / 2))]
+const order = [...all.slice(0, all.length / 2), ...new Chance(seed, process.pid).shuffled(all.slice(all.length / 2))]
 await Promise.all(
   Array.from({ length: atOnce }, async () => {
     for (let number = order.shift(); number !== undefined; number = order.shift()) await send(`key-${number}`)
@@ -39,5 +46,7 @@ process.exit()
 
 async function send(key: string): Promise<void> {
   const message = { to: `${key}@example.com`, subject: key, text: 'Once.', headers: { 'X-Key': key } }
-  await journal.call({ verb: 'send', subject: key, key }, () => mailer.send(message, { idempotencyKey: key }))
+  await journal.call({ verb: 'send', subject: key, key }, () =>
+    mailer.send(message, { idempotencyKey: key, onUnknown }),
+  )
 }
