@@ -1,14 +1,7 @@
 import assert from 'node:assert/strict'
-import { type TestContext, test } from 'node:test'
+import { test } from 'node:test'
 import { createSmtpServer } from '../../src/testing/smtp-server.ts'
-import { start } from '../support/program.ts'
-
-/** The facts one measuring process reports. How good they are is for the bench to print, not for a test to judge. */
-async function measured(t: TestContext, file: string, ...args: string[]): Promise<Record<string, number>> {
-  const program = start(t, `bench/measures/${file}`, {}, args)
-  assert.equal(await program.ended, 0, program.err)
-  return JSON.parse(program.out)
-}
+import { measured } from './measured.ts'
 
 for (const kind of ['policies', 'bare', 'nodemailer']) {
   test(`the pipeline is measured: ${kind}`, async (t) => {
