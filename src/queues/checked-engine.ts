@@ -31,7 +31,10 @@ export function checkedEngine(engine: QueueEngine, clock: Clock): QueueEngine {
     }
   return {
     transactional: engine.transactional === true,
-    enqueue: checked('enqueue', (jobs, options) => engine.enqueue(jobs, options)),
+    enqueue: (jobs, options) => {
+      const verb = options?.transaction ? inTransaction : 'enqueue'
+      return checked(verb, () => engine.enqueue(jobs, options))()
+    },
     async work(handler, { warn, ...options }) {
       const said = new Map<string, number>()
       /** Connections that are tried again and again fail each time. */
@@ -59,8 +62,12 @@ export function checkedEngine(engine: QueueEngine, clock: Clock): QueueEngine {
 const failed = (verb: string, error: unknown): MailError =>
   error instanceof MailError ? error : unavailable(verb, `failed (${nameOf(error)})`)
 
-const unavailable = (verb: string, why: string) =>
-  new MailError(
-    'STORE_UNAVAILABLE',
-    `The queue engine ${why} at ${verb}. Messages are safe in the store, where workers look every 30 s; check the engine’s server.`,
-  )
+const inTransaction = 'enqueue in a transaction'
+
+function unavailable(verb: string, why: string): MailError {
+  const advice =
+    verb === inTransaction
+      ? 'Roll the transaction back'
+      : 'Messages are safe in the store, where workers look every 30 s; check the engine’s server'
+  return new MailError('STORE_UNAVAILABLE', `The queue engine ${why} at ${verb}. ${advice}.`)
+}

@@ -1,5 +1,4 @@
 import type { Timer } from '../clock.ts'
-import { abandoned } from '../ledger/row.ts'
 import type { Parts } from '../parts.ts'
 import { settleHeld } from './work.ts'
 
@@ -32,9 +31,7 @@ export function recovering(parts: Parts): Recovery {
       found = held.length
       await Promise.all(
         held.map((one) =>
-          settleHeld(parts, one, one.row.status === 'dispatching' ? abandoned(one.row) : one.row).catch((error) =>
-            ledger.warn(error, one.row.id),
-          ),
+          settleHeld(parts, one, ledger.asFound(one.row)).catch((error) => ledger.warn(error, one.row.id)),
         ),
       )
     }

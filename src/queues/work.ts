@@ -1,7 +1,7 @@
 import { randomUUID } from 'node:crypto'
 import { MailError } from '../errors.ts'
 import type { Entry } from '../ledger/entry.ts'
-import { abandoned, ended, freesKey } from '../ledger/row.ts'
+import { ended, freesKey } from '../ledger/row.ts'
 import type { Parts } from '../parts.ts'
 import { refund } from '../policies/quota.ts'
 import type { Receipt } from '../receipt.ts'
@@ -100,7 +100,7 @@ export function queueWork(parts: Parts, finish: (entry: Entry) => Promise<Receip
     }
   }
   const giveBack = async (held: Held): Promise<void> => {
-    const row = held.row.status === 'dispatching' ? abandoned(held.row) : held.row
+    const row = ledger.asFound(held.row)
     await settleHeld(parts, held, row).catch((error) => ledger.warn(error, row.id))
   }
   /** A job of the engine's: it may be late, early or a repeat, so the ledger decides whether there is anything to do. */
@@ -210,7 +210,7 @@ export async function settleHeld({ ledger, store }: Parts, held: Held, row: Row,
 /** Brings a taken row to its end, or to its next wait. Answers it as it was last written. */
 async function runHeld(parts: Parts, held: Held, finish: (entry: Entry) => Promise<Receipt>): Promise<Row | undefined> {
   const { ledger, clock, underWay } = parts
-  const row = held.row.status === 'dispatching' ? abandoned(held.row) : held.row
+  const row = ledger.asFound(held.row)
   const { work } = row
   if ((row.status !== 'queued' && row.status !== 'scheduled') || !work) {
     await settleHeld(parts, held, row)
