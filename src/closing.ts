@@ -45,7 +45,7 @@ export function closing(
 
 /** Lets what is under way finish until `deadline`, then gives it up and frees everything. */
 export async function closeDown(parts: Parts, queue: QueueWork, deadline: number): Promise<Manifest> {
-  const { store, events, clock, root, openTenants, underWay } = parts
+  const { store, ledger, events, clock, root, openTenants, underWay } = parts
   let settled = 0
   const unknown: string[] = []
   const forget = events.on('settled', ({ id, status }) => {
@@ -63,16 +63,16 @@ export async function closeDown(parts: Parts, queue: QueueWork, deadline: number
   await within(parts, grace, all)
   const pending = volatile ? await pendingIds(parts) : []
   forget()
-  await within(parts, grace, Promise.all([closeAll(root.own.values()), openTenants.close()]))
+  await within(parts, grace, Promise.all([closeAll(root.own.values()), openTenants.close(), ledger.lastWords.close()]))
   try {
     await parts.engine?.close()
   } catch (error) {
-    parts.ledger.warn(error)
+    ledger.warn(error)
   }
   try {
     await store.close()
   } catch (error) {
-    parts.ledger.warn(error)
+    ledger.warn(error)
   }
   return { settled, unknown, pending }
 }

@@ -2,7 +2,7 @@ import { randomUUID } from 'node:crypto'
 import { type Call, callOf } from '../call.ts'
 import type { Clock } from '../clock.ts'
 import type { Delivery } from '../delivery.ts'
-import { MailError } from '../errors.ts'
+import { MailError, withDetails } from '../errors.ts'
 import type { Events } from '../events.ts'
 import { hashKey } from '../message/fingerprint.ts'
 import type { MessageStatus, Receipt } from '../receipt.ts'
@@ -20,11 +20,14 @@ import {
   settledStatuses,
 } from '../stores/store.ts'
 import { Entry } from './entry.ts'
+import { LastWords } from './last-words.ts'
 import { receiptOf } from './record.ts'
-import { abandoned, freesKey, type HandOverResult, withLateAnswer } from './row.ts'
+import { abandoned, ended, freesKey, type HandOverResult, withLateAnswer } from './row.ts'
 
 /** A lease outlasts its call by as long as the call may take, within these bounds, so that its end can still be written. */
 const leaseMargin = { least: 1_000, most: 10_000 }
+/** Ids, the oldest of which are forgotten. */
+const mostDenied = 10_000
 
 type Writes = Pick<MailStore, 'claim' | 'settle'>
 
@@ -50,6 +53,8 @@ export interface LedgerOptions {
  */
 export class Ledger {
   readonly store: MailStore
+  /** What the store would not take yet of what messages came to. */
+  readonly lastWords: LastWords
   readonly #clock: Clock
   readonly #events: Events
   readonly #idempotencyTtl: number
@@ -58,9 +63,12 @@ export class Ledger {
   readonly #owner = randomUUID()
   /** Messages this process works on, from their claim to their last word. */
   readonly #open = new Map<string, Entry>()
+  /** Messages whose callers were told that the store failed, although it may hold them. */
+  readonly #denied = new Set<string>()
 
   constructor({ store, clock, events, idempotencyTtl, retention, timeout }: LedgerOptions) {
     this.store = store
+    this.lastWords = new LastWords(clock)
     this.#clock = clock
     this.#events = events
     this.#idempotencyTtl = idempotencyTtl
@@ -142,14 +150,22 @@ export class Ledger {
     const entry = this.#open.get(id)
     if (!entry || entry.promised) return
     this.#drop(entry)
+    this.#deny(id)
     try {
-      if (entry.fence !== undefined)
-        await this.#writesFor(entry.delivery).settle(entry.row, entry.fence, { remove: true })
+      if (entry.fence === undefined) return
+      if (await this.#writesFor(entry.delivery).settle(entry.row, entry.fence, { remove: true }))
+        this.#denied.delete(id)
     } catch (error) {
       // The caller is to hear why the message was refused; the key frees itself when the lease runs out, or with the
       // transaction, in which nothing more can be done if it failed.
       if (callOf(entry.delivery).transaction === undefined) this.warn(error, id)
     }
+  }
+
+  /** What is certain of a row that was taken from nobody: where it stands, or that nobody was promised anything. */
+  asFound(row: Row): Row {
+    if (this.#denied.has(row.id)) return { ...ended(row, 'failed'), accepted: false }
+    return row.status === 'dispatching' ? abandoned(row) : row
   }
 
   /**
@@ -184,14 +200,19 @@ export class Ledger {
     let written: boolean | undefined
     try {
       if (fence === undefined) written = (await this.#insert(entry, row, {})) !== undefined
-      else written = (await this.#settle(row, fence, options)) || (await this.#correct(row))
+      else written = await this.#end(row, fence, options)
     } catch (error) {
       this.warn(error, row.id)
+      if (fence !== undefined) this.lastWords.add(row.id, () => this.#end(row, fence, options))
     }
     this.#drop(entry)
     if (written) this.#promise(entry)
     if (written !== false) this.#emitSettled(row)
     return written === true
+  }
+
+  async #end(row: Row, fence: number, options: SettleOptions): Promise<boolean> {
+    return (await this.#settle(row, fence, options)) || (await this.#correct(row))
   }
 
   /** Another process took the row for abandoned in the middle of the hand-over whose end is known here. */
@@ -274,10 +295,15 @@ export class Ledger {
 
   /** Gives a row whose worker vanished the state that is certain about it; true when it was ours to give. */
   async recover(id: string): Promise<boolean> {
-    const row = await this.change(id, ['dispatching'], abandoned, (changed) => ({
-      release: freesKey(changed),
-      remove: !changed.accepted,
-    }))
+    const row = await this.change(
+      id,
+      ['dispatching'],
+      (found) => this.asFound(found),
+      (changed) => ({
+        release: freesKey(changed),
+        remove: !changed.accepted,
+      }),
+    )
     return row !== undefined
   }
 
@@ -316,9 +342,13 @@ export class Ledger {
       if (fence === undefined) written = (await this.#insert(entry, row, {}, store)) !== undefined
       else written = await this.#settle(row, fence, {}, store)
     } catch (error) {
-      // The row of a claimed key is still to be removed.
-      if (fence === undefined) this.#drop(entry)
-      throw error
+      const failure = await this.#whyNotTaken(delivery, error, store === this.store)
+      if (failure === undefined) written = true
+      else {
+        // The row of a claimed key is still to be removed.
+        if (fence === undefined) this.#drop(entry)
+        throw failure
+      }
     }
     if (!written) {
       throw new MailError(
@@ -330,6 +360,25 @@ export class Ledger {
     this.#drop(entry)
     this.#emitSettled(row)
     return receiptOf(row)
+  }
+
+  /**
+   * The answer may have been lost and not the message. What a store failed at does not happen later, so one look tells;
+   * undefined when the message is there. Where that fails too, the error names the message, and it is denied from now on.
+   */
+  async #whyNotTaken({ id }: Delivery, failure: unknown, isOurs: boolean): Promise<unknown> {
+    if (!isOurs || !(failure instanceof MailError) || failure.code !== 'STORE_UNAVAILABLE') return failure
+    try {
+      return (await this.store.read(id))?.accepted === true ? undefined : failure
+    } catch {
+      this.#deny(id)
+      return withDetails(failure, { id })
+    }
+  }
+
+  #deny(id: string): void {
+    this.#denied.add(id)
+    if (this.#denied.size > mostDenied) this.#denied.delete(this.#denied.values().next().value!)
   }
 
   /** The entry of a message that was accepted just now; it takes over what the claim of its key wrote. */

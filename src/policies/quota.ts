@@ -31,10 +31,14 @@ export const quota =
     try {
       return await next(changeCall(delivery, { taken }))
     } catch (error) {
-      await refund(store, taken, cost)
+      if (!mayBeKept(error)) await refund(store, taken, cost)
       throw error
     }
   }
+
+/** The store failed and may hold the message all the same; whoever finds it there gives back what it took. */
+const mayBeKept = (error: unknown): boolean =>
+  error instanceof MailError && error.code === 'STORE_UNAVAILABLE' && error.id !== undefined
 
 /** All of them or none. With `patience` it waits its turn for each. @throws MailError `SEND_LIMIT_EXCEEDED`. */
 export async function takeQuotas(
