@@ -11,23 +11,38 @@ export interface Draft {
   readonly labels: number | null
 }
 
+interface HeldContent {
+  readonly fence: number
+  readonly work: WeakRef<QueuedWork>
+}
+
+/** Rows that were lost to others are forgotten only in this way. */
+const mostHeld = 10_000
+
 /**
- * Knows which content is stored under which fence, so that a change of status neither encodes nor writes it again:
- * it may hold megabytes of attachments. Rows are never changed in place, so the same object is the same content.
+ * Knows which content is stored of the rows this process holds, so that a change of status neither encodes nor writes it
+ * again: it may hold megabytes of attachments. Rows are never changed in place, so the same object is the same content.
  */
 export class Drafts {
-  readonly #stored = new WeakMap<QueuedWork, { readonly id: string; readonly fence: number }>()
+  readonly #held = new Map<string, HeldContent>()
 
   of(row: Row, fence?: number): Draft {
     const { work, ...rest } = row
-    const stored = work && this.#stored.get(work)
-    const unchanged = stored !== undefined && stored.id === row.id && stored.fence === fence
+    const held = this.#held.get(row.id)
+    const unchanged = work !== undefined && held?.fence === fence && held?.work.deref() === work
     const { body, content = null } = recordOfRow(unchanged ? rest : row)
     return { row, body, content: unchanged ? undefined : content, labels: labelsChecksum(row) }
   }
 
-  /** To be told once it is committed. */
+  /** To be told once it is committed: what the file holds of the row, for as long as this fence does. */
   remember({ id, work }: Row, fence: number): void {
-    if (work) this.#stored.set(work, { id, fence })
+    this.#held.delete(id)
+    if (!work) return
+    this.#held.set(id, { fence, work: new WeakRef(work) })
+    if (this.#held.size > mostHeld) this.#held.delete(this.#held.keys().next().value!)
+  }
+
+  forget(id: string): void {
+    this.#held.delete(id)
   }
 }

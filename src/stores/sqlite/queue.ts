@@ -3,7 +3,7 @@ import { contentBytes } from '../row-content.ts'
 import { type Due, type DueOptions, type Held, type Lease, type Row, settledStatuses } from '../store.ts'
 import type { Connection } from './connection.ts'
 import type { Rows } from './rows.ts'
-import { resting, scheduleOf } from './schedule.ts'
+import { resting, type Schedule, scheduleOf } from './schedule.ts'
 import { rowState } from './schema.ts'
 import { fromSql, tenantFromSql } from './sql-text.ts'
 import { rowOf, selectRows, type WithBody } from './stored-row.ts'
@@ -59,25 +59,25 @@ export class Queue {
     }
   }
 
+  /** As before the lease, for a row that nobody settled since; what it was settled as in the lease begins its time now. */
   #endLease(connection: Connection, stored: WithBody, hand: Hand): void {
-    const { number, status, key, key_until: keyUntil, content_until: contentUntil } = stored
-    const keptUntil = settledStatuses.has(status) ? stored.kept_until : null
-    if (keptUntil !== null || contentUntil !== null) {
-      const { state, wake } = resting(keptUntil, contentUntil)
-      connection.run('UPDATE sendwright_messages SET state = ?, wake = ? WHERE number = ?', state, wake, number)
-      return
-    }
-    const row = hand.readable(stored)
-    if (!row) return
-    const schedule = scheduleOf(row, connection.time, {}, key === null ? null : keyUntil)
+    const settled = settledStatuses.has(stored.status)
+    const isPlanned = (settled ? stored.kept_until : stored.content_until) !== null
+    const plan = isPlanned ? planOf(stored, settled) : this.#planAnew(connection, stored, hand)
+    if (!plan) return
     connection.run(
       'UPDATE sendwright_messages SET state = ?, wake = ?, kept_until = ?, content_until = ? WHERE number = ?',
-      schedule.state,
-      schedule.wake,
-      schedule.keptUntil,
-      schedule.contentUntil,
-      number,
+      plan.state,
+      plan.wake,
+      plan.keptUntil,
+      plan.contentUntil,
+      stored.number,
     )
+  }
+
+  #planAnew(connection: Connection, stored: WithBody, hand: Hand): Schedule | undefined {
+    const row = hand.readable(stored)
+    return row && scheduleOf(row, connection.time, {}, stored.key === null ? null : stored.key_until)
   }
 
   /**
@@ -132,6 +132,11 @@ export class Queue {
       }
     }
   }
+}
+
+function planOf({ kept_until, content_until: contentUntil }: WithBody, settled: boolean): Schedule {
+  const keptUntil = settled ? kept_until : null
+  return { ...resting(keptUntil, contentUntil), place: null, keptUntil, contentUntil }
 }
 
 /** What one call takes. */

@@ -184,7 +184,8 @@ export class Rows {
       )
     }
     const hasContent = content === undefined ? stored.has_content : Number(content !== null)
-    const { state, wake, place, keptUntil, contentUntil } = schedule
+    const { state, wake, place, keptUntil } = schedule
+    const contentUntil = hasContent ? schedule.contentUntil : null
     const values = [state, wake, place, fence, keptUntil, contentUntil, hasContent, hasProviderId] as const
     const set = `state = ?, wake = ?, place = ?, fence = ?, kept_until = ?, content_until = ?, has_content = ?,
       has_provider_id = ?, earlier_provider_ids = ?, labels = ?, priority = ?, body = ?`

@@ -83,7 +83,9 @@ export class SqliteStore implements MailStore {
 
   async settle(row: Row, fence: number, options: SettleOptions = {}): Promise<boolean> {
     const draft = this.#drafts.of(row, fence)
-    return this.#commits.write((connection) => this.#rows.settle(connection, draft, fence, options))
+    const settled = await this.#commits.write((connection) => this.#rows.settle(connection, draft, fence, options))
+    if (settled) this.#drafts.forget(row.id)
+    return settled
   }
 
   async takeover(id: string, states: readonly MessageStatus[], lease: Lease): Promise<Held | undefined> {
