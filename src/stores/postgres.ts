@@ -157,32 +157,31 @@ class PostgresStore implements MailStore {
     this.counters = this.#marks.counters
   }
 
-  async claim(row: Row, options: ClaimOptions, transaction?: Transaction): Promise<Claim> {
+  claim(row: Row, options: ClaimOptions, transaction?: Transaction): Promise<Claim> {
     const adds = isWaiting(row) && !options.lease
-    const isFull = adds && (await this.#gauge.isFull())
-    const claim = await this.#database.call(
-      (call) => this.#rows.claim(call, timeOf(this.#clock), row, options, isFull),
-      transaction,
+    return this.#adding(
+      adds,
+      ({ state }) => state === 'claimed',
+      (isFull) =>
+        this.#database.call((call) => this.#rows.claim(call, timeOf(this.#clock), row, options, isFull), transaction),
     )
-    if (claim === full) throw queueFull(this.#maxQueued)
-    if (adds && claim.state === 'claimed') this.#gauge.add()
-    return claim
   }
 
   renew(row: Row, fence: number, leaseMs: number, look?: Look): Promise<Renewed | undefined> {
     return this.#database.call((call) => this.#rows.renew(call, timeOf(this.#clock), row, fence, leaseMs, look))
   }
 
-  async settle(row: Row, fence: number, options: SettleOptions = {}, transaction?: Transaction): Promise<boolean> {
+  settle(row: Row, fence: number, options: SettleOptions = {}, transaction?: Transaction): Promise<boolean> {
     const adds = isWaiting(row) && !options.remove
-    const isFull = adds && (await this.#gauge.isFull())
-    const settled = await this.#database.call(
-      (call) => this.#rows.settle(call, timeOf(this.#clock), row, fence, options, isFull),
-      transaction,
+    return this.#adding(
+      adds,
+      (settled) => settled,
+      (isFull) =>
+        this.#database.call(
+          (call) => this.#rows.settle(call, timeOf(this.#clock), row, fence, options, isFull),
+          transaction,
+        ),
     )
-    if (settled === full) throw queueFull(this.#maxQueued)
-    if (adds && settled) this.#gauge.add()
-    return settled
   }
 
   within(transaction: Transaction): Pick<MailStore, 'claim' | 'settle'> {
@@ -218,5 +217,23 @@ class PostgresStore implements MailStore {
 
   async close(): Promise<void> {
     this.#database.close()
+  }
+
+  /** A write that may add a row to the queue, for which there must be room. */
+  async #adding<T>(
+    adds: boolean,
+    added: (answer: T) => boolean,
+    write: (isFull: boolean) => Promise<T | typeof full>,
+  ): Promise<T> {
+    const hasPlace = adds && (await this.#gauge.take())
+    let used = false
+    try {
+      const answer = await write(adds && !hasPlace)
+      if (answer === full) throw queueFull(this.#maxQueued)
+      used = added(answer)
+      return answer
+    } finally {
+      if (hasPlace && !used) this.#gauge.giveBack()
+    }
   }
 }

@@ -21,14 +21,14 @@ export class PostgresEntries implements Entries {
   async get(namespace: string, keys: readonly string[]): Promise<readonly (string | undefined)[]> {
     if (keys.length === 0) return []
     const answers = await this.#database.call((call) =>
-      this.#functions.run(call, 'entries_of', this.#place(namespace, keys.map(nameOf))),
+      this.#functions.run(call, 'entries_of', this.#place(namespace, keys.map(indexed))),
     )
     return answers.map(({ value }) => (typeof value === 'string' ? textOf(value) : undefined))
   }
 
   async set(namespace: string, entries: readonly NewEntry[]): Promise<void> {
     if (entries.length === 0) return
-    const unique = new Map(entries.map((entry) => [nameOf(entry.key), entry]))
+    const unique = new Map(entries.map((entry) => [indexed(entry.key), entry]))
     const sorted = [...unique].sort(([a], [b]) => (a < b ? -1 : 1))
     await this.#database.call((call) =>
       this.#functions.run(call, 'set_entries', {
@@ -45,7 +45,7 @@ export class PostgresEntries implements Entries {
 
   async delete(namespace: string, keys: readonly string[]): Promise<readonly boolean[]> {
     if (keys.length === 0) return []
-    const names = keys.map(nameOf)
+    const names = keys.map(indexed)
     const answers = await this.#database.call((call) =>
       this.#functions.run(call, 'delete_entries', this.#place(namespace, [...new Set(names)].sort())),
     )
@@ -71,7 +71,7 @@ export class PostgresEntries implements Entries {
       this.#functions.run(call, 'scan_entries', {
         now: this.#time().now,
         namespace: indexed(namespace),
-        after: after === undefined ? '' : nameOf(after),
+        after: after === undefined ? '' : indexed(after),
         most: Math.max(0, Math.trunc(limit)),
       }),
     )
@@ -82,6 +82,3 @@ export class PostgresEntries implements Entries {
     return { now: this.#time().now, namespace: indexed(namespace), names }
   }
 }
-
-/** Never empty, so that every name comes after the empty one. Texts from outside have no character of this kind left. */
-const nameOf = (key: string): string => (key === '' ? '\u001be' : indexed(key))

@@ -15,7 +15,8 @@ export class QueueGauge {
   readonly #count: (most: number) => Promise<number>
   #counted = 0
   #countedAt = Number.NEGATIVE_INFINITY
-  #added = 0
+  /** Since it was counted, by this process. */
+  #taken = 0
   #counting: Promise<void> | undefined
 
   /** @param count How many wait, counted no further than `most`. */
@@ -24,23 +25,25 @@ export class QueueGauge {
     this.#count = count
   }
 
-  async isFull(): Promise<boolean> {
+  /** Takes a place in the queue, unless it is full. A place that was not needed is given back. */
+  async take(): Promise<boolean> {
     const age = performance.now() - this.#countedAt
-    const room = this.#most - this.#counted - this.#added
+    const room = this.#most - this.#counted - this.#taken
     if (age > Math.max(soonest, Math.min(latest, room / fastestGrowth))) await this.#recount()
-    return this.#counted + this.#added >= this.#most
+    if (this.#counted + this.#taken >= this.#most) return false
+    this.#taken++
+    return true
   }
 
-  /** One more waits, as far as this process knows. */
-  add(): void {
-    this.#added++
+  giveBack(): void {
+    this.#taken = Math.max(0, this.#taken - 1)
   }
 
   #recount(): Promise<void> {
     this.#counting ??= this.#count(this.#most)
       .then((waiting) => {
         this.#counted = waiting
-        this.#added = 0
+        this.#taken = 0
         this.#countedAt = performance.now()
       })
       .finally(() => {

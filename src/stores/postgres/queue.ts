@@ -61,7 +61,7 @@ export class Queue {
 
   async #setAside(id: unknown, fence: number): Promise<void> {
     try {
-      await this.#database.call((call) => this.#functions.run(call, 'set_aside', { id, fence }))
+      await this.#database.call((call) => this.#rows.setAside(call, id, fence))
     } catch (error) {
       // Then it comes up again when its lease has run out; what else was taken must be worked on.
       if (!(error instanceof MailError)) throw error

@@ -128,7 +128,14 @@ export class Rows {
       states,
       lease: wholeMs(lease.ms),
     })
-    return answer!.fence === null ? undefined : { row: this.rowOf(answer!), fence: Number(answer!.fence) }
+    if (answer!.fence === null) return undefined
+    const fence = Number(answer!.fence)
+    try {
+      return { row: this.rowOf(answer!), fence }
+    } catch (error) {
+      await this.setAside(call, answer!.id, fence)
+      throw error
+    }
   }
 
   async read(call: Call, time: GivenTime, id: string): Promise<Row | undefined> {
@@ -147,6 +154,11 @@ export class Rows {
     const id = idInMessageId(by.messageId)
     const row = id === undefined ? undefined : await this.read(call, time, id)
     return row?.messageId === by.messageId ? row : undefined
+  }
+
+  /** What was taken and cannot be read is let go, and never comes up again. */
+  async setAside(call: Call, id: unknown, fence: number): Promise<void> {
+    await this.#functions.run(call, 'set_aside', { id, fence })
   }
 
   /** @throws MailError `STORE_UNAVAILABLE` for what cannot be read. */

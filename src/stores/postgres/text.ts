@@ -1,7 +1,10 @@
 import { hash } from 'node:crypto'
 
 const mark = '\u001b'
-const longestIndexed = 200
+/** Bytes: three such texts fit into one entry of an index. */
+const longestIndexed = 640
+/** Characters, of three bytes at most or half of four. */
+const charactersKept = 190
 
 /**
  * Text as PostgreSQL can hold it: NUL characters and lone surrogates, which it refuses, are escaped. Two texts never become
@@ -16,17 +19,26 @@ export function storable(text: string): string {
 
 export function textOf(stored: string): string {
   if (!stored.includes(mark)) return stored
-  return stored.replace(/\u001b(?:\u001b|([0-9a-f]{4}))/g, (_, code?: string) =>
-    code === undefined ? mark : String.fromCharCode(Number.parseInt(code, 16)),
+  return stored.replace(/\u001b(?:(\u001b)|([0-9a-f]{4})|e)/g, (_, marked?: string, code?: string) =>
+    code === undefined ? (marked ?? '') : String.fromCharCode(Number.parseInt(code, 16)),
   )
 }
 
-/** Text short enough for an index: of a long one the beginning, and its hash. Two texts never become the same one. */
+/**
+ * Text for an index: short, and never empty, so that every one comes after the empty text. Of a long one it is the beginning
+ * and a hash, which `textOf` cannot undo. Two texts never become the same one.
+ */
 export function indexed(text: string): string {
+  if (text === '') return `${mark}e`
   const whole = storable(text)
-  if (whole.length <= longestIndexed) return whole
-  const start = whole.slice(0, longestIndexed)
-  return `${start.isWellFormed() ? start : start.slice(0, -1)}${mark}h${hash('sha256', whole, 'base64url')}`
+  if (whole.length * 3 <= longestIndexed || Buffer.byteLength(whole) <= longestIndexed) return whole
+  return `${beginning(whole)}${mark}h${hash('sha256', whole, 'base64url')}`
+}
+
+/** Never half of a surrogate pair, nor of an escape. */
+function beginning(text: string): string {
+  const start = text.slice(0, charactersKept)
+  return start.isWellFormed() ? start : start.slice(0, -1)
 }
 
 /** A tenant that is undefined is none that is called ''. */

@@ -2,7 +2,8 @@ import { settings } from './shared.ts'
 
 /**
  * Newest first, from the cursor on, which is the place (creation, id) of the last one before. What was not accepted, and what
- * is over, is left out; content is not listed.
+ * is over, is left out; content is not listed. Only what was created in the same millisecond is sorted: the rest comes in the
+ * order of an index.
  */
 export const listFunctions = (schema: string): string => {
   const page = `m.accepted AND (m.created_at < _at OR m.id < _id)
@@ -11,7 +12,8 @@ export const listFunctions = (schema: string): string => {
 CREATE FUNCTION ${schema}.list(
   _deadline bigint, _now bigint, _tenant text, _label uuid, _dispatching boolean, _since bigint, _until bigint,
   _at bigint, _id text, _most integer
-) RETURNS TABLE (id text, created_at bigint, body text) ${settings} AS $function$
+) RETURNS TABLE (id text, created_at bigint, body text)
+${settings} SET enable_sort = off AS $function$
 #variable_conflict use_column
 DECLARE
   now bigint := coalesce(_now, ${schema}.server_time());
