@@ -2,7 +2,7 @@ import assert from 'node:assert/strict'
 import { after, before, describe, it } from 'node:test'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { Redis } from 'ioredis'
-import { createClient } from 'redis'
+import { createClient, createClientPool, type createSentinel, RESP_TYPES } from 'redis'
 import type { Clock } from '../../src/clock.ts'
 import { MailError, type MailErrorCode } from '../../src/errors.ts'
 import { RedisEntries } from '../../src/stores/redis/entries.ts'
@@ -238,6 +238,87 @@ else {
       assert.ok(await store.settle({ ...renewed, status: 'failed' }, again!.fence), 'what has gone is sent in full')
       assert.deepEqual((await store.read(row.id))?.work, row.work)
       await store.close()
+    })
+  })
+
+  describe('whatever client it is', () => {
+    const reads = async (store: MailStore) => {
+      const row = rowOf({ ...queued, key: 'k', work: work() })
+      await store.claim(row, {})
+      const [held] = (await store.due(1, lease)).held
+      assert.deepEqual(held?.row, row)
+      assert.deepEqual(await store.due(1, lease), { held: [] })
+      await store.suppress.add([suppression()])
+      assert.deepEqual(await store.suppress.get(undefined, 'ada@example.com'), [suppression()])
+      assert.partialDeepStrictEqual(await store.limits.take('l', [{ limit: 3, per: day }], 2), { ok: true, used: [2] })
+      assert.equal((await store.list({})).items.length, 1)
+    }
+
+    it('with the older protocol, and with one that answers bytes', async () => {
+      for (const options of [
+        { RESP: 2 },
+        { RESP: 3 },
+        { RESP: 3, commandOptions: { typeMapping: { [RESP_TYPES.BLOB_STRING]: Buffer } } },
+      ] as const) {
+        const own = createClient({ url, ...options }).on('error', () => {})
+        await own.connect()
+        await reads(open(undefined, { client: own }))
+        own.destroy()
+      }
+    })
+
+    it('a pool', async () => {
+      const pool = createClientPool({ url }, { minimum: 1, maximum: 3 }).on('error', () => {})
+      await pool.connect()
+      await reads(open(undefined, { client: pool }))
+      pool.destroy()
+    })
+
+    it('a sentinel’s client is asked in its own way', async () => {
+      const sentinel: RedisClient = {
+        isOpen: true,
+        getMasterNode: () => undefined,
+        sendCommand: (isReadonly: boolean | undefined, command: string[]) => {
+          assert.equal(isReadonly, false)
+          return client.sendCommand(command)
+        },
+      }
+      // Only that the types fit: no sentinel runs here.
+      const typed = (real: ReturnType<typeof createSentinel>): RedisClient => real
+      assert.equal(typeof typed, 'function')
+      await reads(open(undefined, { client: sentinel }))
+    })
+  })
+
+  describe('what expires in the server', () => {
+    it('K1: the note of a key, once its row is settled and its time is over; never while it is open', async () => {
+      const prefix = newPrefix()
+      const store = open(prefix)
+      const row = rowOf({ key: 'k' })
+      const fence = await claimed(store, row, 60_000)
+      const [key] = await client.keys(`{${prefix}}:key:*`)
+      assert.equal(await client.pTTL(key!), -1)
+      await store.settle({ ...row, status: 'sent' }, fence)
+      assert.ok((await client.pTTL(key!)) > 60_000)
+      const held = await store.takeover(row.id, ['sent'], lease)
+      assert.ok(await store.renew(row, held!.fence, lease.ms))
+      assert.equal(await client.pTTL(key!), -1)
+      await store.settle({ ...row, status: 'unknown' }, held!.fence)
+      assert.equal(await client.pTTL(key!), -1)
+    })
+
+    it('P10: what a call leaves behind on its own ends on its own', async () => {
+      const prefix = newPrefix()
+      const own = new Redis(url).on('error', () => {})
+      const store = redis({ client: own, prefix })
+      await store.once('x', 1_000)
+      await store.limits.take('l', [{ limit: 1, per: 1_000 }], 1)
+      await store.counters.add('c', 1)
+      own.disconnect()
+      for (const key of await client.keys(`{${prefix}}:*`)) {
+        const lasting = key.endsWith(':version')
+        assert.equal((await client.pTTL(key)) === -1, lasting, key)
+      }
     })
   })
 
