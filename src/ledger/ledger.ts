@@ -150,7 +150,7 @@ export class Ledger {
     const entry = this.#open.get(id)
     if (!entry || entry.promised) return
     this.#drop(entry)
-    this.#deny(id)
+    this.#deny(entry.row)
     try {
       if (entry.fence === undefined) return
       if (await this.#writesFor(entry.delivery).settle(entry.row, entry.fence, { remove: true }))
@@ -342,7 +342,7 @@ export class Ledger {
       if (fence === undefined) written = (await this.#insert(entry, row, {}, store)) !== undefined
       else written = await this.#settle(row, fence, {}, store)
     } catch (error) {
-      const failure = await this.#whyNotTaken(delivery, error, store === this.store)
+      const failure = await this.#whyNotTaken(row, error, store === this.store)
       if (failure === undefined) written = true
       else {
         // The row of a claimed key is still to be removed.
@@ -366,17 +366,20 @@ export class Ledger {
    * The answer may have been lost and not the message. What a store failed at does not happen later, so one look tells;
    * undefined when the message is there. Where that fails too, the error names the message, and it is denied from now on.
    */
-  async #whyNotTaken({ id }: Delivery, failure: unknown, isOurs: boolean): Promise<unknown> {
+  async #whyNotTaken(row: Row, failure: unknown, isOurs: boolean): Promise<unknown> {
     if (!isOurs || !(failure instanceof MailError) || failure.code !== 'STORE_UNAVAILABLE') return failure
+    const { id } = row
     try {
       return (await this.store.read(id))?.accepted === true ? undefined : failure
     } catch {
-      this.#deny(id)
+      this.#deny(row)
       return withDetails(failure, { id })
     }
   }
 
-  #deny(id: string): void {
+  /** What was queued with a key is not denied: a repeat of the call, in any process, may have been promised it since. */
+  #deny({ id, kind, key }: Row): void {
+    if (kind === 'queue' && key !== undefined) return
     this.#denied.add(id)
     if (this.#denied.size > mostDenied) this.#denied.delete(this.#denied.values().next().value!)
   }

@@ -17,7 +17,8 @@ export const pacing =
     const { provider } = delivery.attempt!
     const pace = context.pace(provider)
     const { wait } = pace
-    if ((wait > longest && !patient) || wait >= deadline.remaining) throw tooFast(provider, wait)
+    // A call whose time is up although nothing slows it down is not throttled.
+    if (wait > 0 && ((wait > longest && !patient) || wait >= deadline.remaining)) throw tooFast(provider, wait)
     pace.take()
     if (wait > 0) {
       await deadline.wait(wait)

@@ -1,6 +1,6 @@
 /**
  * One call, or one message worked on, in a process that kills itself at a step of the store or is killed meanwhile. Run by
- * `kill.test.ts` with its orders in POINT.
+ * `kill.ts` with its orders in POINT.
  */
 import { tapped, type Verb } from '../../support/tapped-store.ts'
 import { type Ground, open } from '../ground.ts'

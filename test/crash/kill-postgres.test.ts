@@ -1,0 +1,3 @@
+import { killAtEveryStep } from './kill.ts'
+
+await killAtEveryStep('postgres')
