@@ -2,6 +2,7 @@ import { statSync } from 'node:fs'
 import { dirname, resolve } from 'node:path'
 import type { Clock } from '../clock.ts'
 import { configurationError } from '../errors.ts'
+import { type KeyvAdapter, keyvAdapter } from './keyv-adapter.ts'
 import { SqliteStore } from './sqlite/sqlite-store.ts'
 import type { MailStore } from './store.ts'
 
@@ -22,21 +23,24 @@ export interface SqliteStoreOptions {
  * for together are committed together.
  *
  * The file is opened by the first call and made when it does not exist; its folder must. It may hold tables of your own:
- * Sendwright's begin with `sendwright_`. The file is put into WAL mode, so back it up with `VACUUM INTO` or with its
+ * Sendwright's begin with `sendwright_`. It is also a Keyv adapter, for the application's other data: `new Keyv({ store })`.
+ *
+ * The file is put into WAL mode, so back it up with `VACUUM INTO` or with its
  * `-wal` file.
  *
  * @throws MailError `CONFIGURATION_ERROR` for a path or options that cannot be meant. What turns out only on opening (no
  * database, no write access, a network file system, written by a newer release) rejects the first call with the same code.
  */
-export function sqlite(path: string, options: SqliteStoreOptions = {}): MailStore {
-  const { durability = 'power-loss', maxQueued = 1_000_000, clock } = options
+export function sqlite(path: string, options: SqliteStoreOptions = {}): MailStore & KeyvAdapter {
   checkOptions(options)
-  return new SqliteStore({
+  const { durability = 'power-loss', maxQueued = 1_000_000, clock } = options
+  const store = new SqliteStore({
     path: checkedPath(path),
     durability,
     maxQueued,
     ...(clock === undefined ? {} : { clock }),
   })
+  return Object.assign(store, keyvAdapter(store.entries))
 }
 
 function checkedPath(path: unknown): string {
@@ -66,11 +70,16 @@ function checkOptions(options: unknown): void {
   if (unknown !== undefined) {
     throw configurationError(`sqlite(): no such option: ${unknown.slice(0, 40)}. There are ${known.join(', ')}.`)
   }
-  const { durability, maxQueued } = options as SqliteStoreOptions
+  const { durability, maxQueued, clock } = options as SqliteStoreOptions
   if (durability !== undefined && durability !== 'power-loss' && durability !== 'process-crash') {
     throw configurationError("sqlite({ durability }) must be 'power-loss' or 'process-crash'.")
   }
   if (maxQueued !== undefined && !(typeof maxQueued === 'number' && maxQueued > 0)) {
     throw configurationError('sqlite({ maxQueued }) must be a positive number.')
   }
+  if (clock !== undefined && !(isFunction(clock?.now) && isFunction(clock?.monotonic))) {
+    throw configurationError('sqlite({ clock }) must be a Clock: now(), monotonic() and setTimeout().')
+  }
 }
+
+const isFunction = (value: unknown) => typeof value === 'function'
