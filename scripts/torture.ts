@@ -29,6 +29,8 @@ if (values.only !== undefined && values.only !== 'crash') throw new Error('--onl
 const engines = engineNames.filter((name) => values.engine === undefined || name === values.engine)
 if (engines.length === 0) throw new Error(`--engine is one of ${engineNames.join(', ')}`)
 
+// So that servers and processes end with it.
+for (const signal of ['SIGINT', 'SIGTERM'] as const) process.once(signal, () => process.exit(1))
 const passed = values.only === 'crash' || runRandomTests()
 const sound = await crash(engines)
 process.exitCode = passed && sound ? 0 : 1

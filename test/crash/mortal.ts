@@ -21,11 +21,17 @@ export class Mortal {
       env: { ...inherited, ...env },
       stdio: ['pipe', 'pipe', 'pipe'],
     })
+    // Also one that is paused, and so cannot see that whoever started it is gone.
+    const atExit = () => this.kill()
+    process.once('exit', atExit)
     let stderr = ''
     this.#child.stderr!.setEncoding('utf8').on('data', (text: string) => {
       stderr += text
     })
-    this.death = once(this.#child, 'close').then(([, signal]) => ({ killed: signal === 'SIGKILL', stderr }))
+    this.death = once(this.#child, 'close').then(([, signal]) => {
+      process.off('exit', atExit)
+      return { killed: signal === 'SIGKILL', stderr }
+    })
     this.#child.stdout!.setEncoding('utf8').on('data', (text: string) => {
       this.#said += text.split('\n').length - 1
       for (const { said, heard } of this.#hearing) if (said <= this.#said) heard()
