@@ -1,6 +1,6 @@
 import { configurationError, MailError } from '../../errors.ts'
 import type { Transaction } from '../store.ts'
-import { codeOf, lateCode, unavailable } from './failure.ts'
+import { codeOf, endsConnection, lateCode, unavailable } from './failure.ts'
 import type { Call, PostgresClient, PostgresPool, Query } from './pool.ts'
 import type { ServerClock } from './server-clock.ts'
 
@@ -82,7 +82,7 @@ export class Connections {
         try {
           return await rowsOf(client, text, values)
         } catch (error) {
-          broken ||= codeOf(error) === undefined
+          broken ||= endsConnection(error)
           throw error
         }
       }

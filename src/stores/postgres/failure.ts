@@ -34,6 +34,10 @@ export function codeOf(error: unknown): string | undefined {
   return typeof code === 'string' && /^[0-9A-Z]{5}$/.test(code) ? code : undefined
 }
 
+/** Whether the connection is of no use any more: it broke, or the server is about to end it. */
+export const endsConnection = (error: unknown): boolean =>
+  codeOf(error) === undefined || ['FATAL', 'PANIC'].includes(String((error as { severity?: unknown }).severity))
+
 /** Whether the tables or functions are not there (any more). */
 export const isMissing = (error: unknown): boolean => missing.has(codeOf(error) ?? '')
 
