@@ -1,6 +1,7 @@
 import { withCall } from './call.ts'
 import type { Delivery } from './delivery.ts'
 import { MailError } from './errors.ts'
+import { inTurn } from './in-turn.ts'
 import { type Intake, takeIn } from './intake.ts'
 import { domainOf } from './message/address.ts'
 import type { SendOptions } from './options.ts'
@@ -53,7 +54,7 @@ export function preparing(parts: Parts): Prepare {
         taken: [],
         ...(options.idempotencyKey === undefined ? {} : { idempotencyKey: options.idempotencyKey }),
         ...(options.sendAt === undefined ? {} : { sendAt: options.sendAt }),
-        ...(options.transaction === undefined ? {} : { transaction: options.transaction }),
+        ...(options.transaction === undefined ? {} : { transaction: inTurn(options.transaction) }),
         ...(options.provider === undefined ? {} : { provider: options.provider }),
         // A queued message keeps names, not functions: the order is drawn now.
         ...(route === undefined

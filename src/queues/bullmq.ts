@@ -85,7 +85,7 @@ export function bullmq(options: BullmqOptions): QueueEngine {
       if (retries(shared.connection)) throw impatient()
       const running = new Running()
       const run = async ({ id = '', data }: BullJob<unknown>): Promise<void> => {
-        if (isJob(data)) await running.run(id, handler(data))
+        if (isJob(data)) await running.run(id, handler({ kind: data.kind, id: data.id }))
       }
       const timing = { lockDuration, stalledInterval: lockDuration / 2, maxStalledCount }
       const worker = new Worker(name, run, { ...shared, ...timing, concurrency })

@@ -1,5 +1,5 @@
 import { createHash } from 'node:crypto'
-import type { PgBoss } from 'pg-boss'
+import type { JobWithMetadata, PgBoss } from 'pg-boss'
 import { configurationError, MailError } from '../errors.ts'
 import type { Transaction } from '../stores/store.ts'
 import { isJob, type Job, type NewJob, type QueueEngine } from './engine.ts'
@@ -48,7 +48,12 @@ const queueOptions = {
   deleteAfterSeconds: 3_600,
   notify: true,
 }
-const pace = { pollingIntervalSeconds: 0.5, notifyPollingIntervalSeconds: 2, burstWhenBatchFull: true }
+const pace = {
+  pollingIntervalSeconds: 0.5,
+  notifyPollingIntervalSeconds: 2,
+  burstWhenBatchFull: true,
+  includeMetadata: true,
+} as const
 
 /** A handler at work, under every name pg-boss gave it: a new one after each pause. */
 interface Shift {
@@ -115,13 +120,14 @@ export function pgBoss(options: PgBossOptions): QueueEngine {
       await boss.insert(name, jobs.map(insertOf), transaction ? { db: within(transaction) } : {})
     },
     async work(handler, { concurrency, warn }) {
-      const run = async (jobs: readonly { readonly data: unknown }[]): Promise<void> => {
-        await Promise.all(jobs.map(async ({ data }) => isJob(data) && handler({ kind: data.kind, id: data.id })))
+      const run = async (jobs: readonly JobWithMetadata<unknown>[]): Promise<void> => {
+        const inOrder = jobs.toSorted((a, b) => b.priority - a.priority || Number(a.createdOn) - Number(b.createdOn))
+        await Promise.all(inOrder.map(async ({ data }) => isJob(data) && handler({ kind: data.kind, id: data.id })))
       }
       // Two take turns, so that a slow hand-over among the jobs of one does not keep the other waiting. A batch of one would
       // never be taken for a sign that there is more.
-      const workOptions = { ...pace, localConcurrency: Math.min(2, concurrency), batchSize: Math.max(2, concurrency) }
-      const shift: Shift = { begin: (boss) => boss.work(name, workOptions, run), warn, ids: [] }
+      const sizes = { localConcurrency: Math.min(2, concurrency), batchSize: Math.max(2, concurrency) }
+      const shift: Shift = { begin: (boss) => boss.work(name, { ...pace, ...sizes }, run), warn, ids: [] }
       shifts.add(shift)
       try {
         if (!paused) await begin(shift)
