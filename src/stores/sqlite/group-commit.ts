@@ -1,7 +1,7 @@
 import { MailError } from '../../errors.ts'
 import type { Connection } from './connection.ts'
 import type { Database } from './database.ts'
-import { isBusy, storeError } from './sqlite-error.ts'
+import { isBusy, storeError, unavailable } from './sqlite-error.ts'
 
 /** Less than the checked wrapper waits: what its caller was told has failed must not happen later. */
 const longestWait = 1_600
@@ -136,7 +136,14 @@ export class GroupCommit {
     if (!this.#waiting.some(({ deadline }) => deadline <= now)) return
     const late = this.#waiting.filter(({ deadline }) => deadline <= now)
     this.#waiting = this.#waiting.filter(({ deadline }) => deadline > now)
-    for (const { reject } of late) reject(storeError(busyError, this.#database.path))
+    for (const { reject } of late) {
+      reject(
+        unavailable(
+          this.#database.path,
+          `could not be written for ${longestWait} ms: another process holds it locked, or this one was held up. Nothing was written; look for either`,
+        ),
+      )
+    }
   }
 
   /** @returns the operations that are still to be done. */
@@ -213,6 +220,3 @@ function inCompany(company: Company, operations: readonly Operation[]): readonly
 const pause = () => 1 + Math.random() * (longestPause - 1)
 
 const closed = () => new MailError('CLOSED', 'The SQLite store is closed.', { retryable: false })
-
-/** As SQLite would have told the last time. */
-const busyError = { code: 'ERR_SQLITE_ERROR', errcode: 5 }
