@@ -276,6 +276,19 @@ else {
       assert.match(error.message, /maxmemory-policy volatile-lru/)
     })
 
+    it('one that comes back with other settings is looked at again', async (test) => {
+      const { client } = await on(test, [])
+      const store = redis({ client })
+      await store.read('x')
+      await client.sendCommand(['CONFIG', 'SET', 'maxmemory', '50mb'])
+      await client.sendCommand(['CONFIG', 'SET', 'maxmemory-policy', 'allkeys-lru'])
+      await store.read('x')
+      // As after a restart.
+      await client.sendCommand(['SCRIPT', 'FLUSH'])
+      await store.read('x')
+      assert.equal((await rejection(Promise.resolve(store.read('x')))).code, 'CONFIGURATION_ERROR')
+    })
+
     it('a policy without a maximum evicts nothing', async (test) => {
       const { client } = await on(test, ['--maxmemory-policy', 'allkeys-lru'])
       await claimed(redis({ client }), rowOf())

@@ -12,7 +12,7 @@ import { type RedisClient, redis } from '../../src/stores/redis.ts'
 import type { MailStore, Row } from '../../src/stores/store.ts'
 import { fakeClock } from '../../src/testing/fake-clock.ts'
 import { claimed, dueIds, message, rowOf, suppression, work } from '../../src/testing/stores/samples.ts'
-import { readData } from '../support/redis-data.ts'
+import { checkData, readData } from '../support/redis-data.ts'
 import { findRedis, removeKeys, runPrefix } from '../support/redis-server.ts'
 import { rejection } from '../support/rejection.ts'
 
@@ -290,6 +290,65 @@ else {
     })
   })
 
+  describe('K4: a key that ended and went to another row', () => {
+    for (const options of [{ release: true }, { remove: true }]) {
+      it(`stays there when the old row is settled with ${Object.keys(options)}`, async () => {
+        const clock = fakeClock()
+        const store = open(undefined, { clock })
+        const [old, current] = [rowOf({ key: 'k' }), rowOf({ key: 'k' })]
+        await store.settle({ ...old, status: 'failed' }, await claimed(store, old, 1_000))
+        await clock.advance(1_000)
+        await claimed(store, current)
+        const held = await store.takeover(old.id, ['failed'], lease)
+        assert.equal(await store.settle(old, held!.fence, options), true)
+        assert.partialDeepStrictEqual(await store.claim(rowOf({ key: 'k' }), { lease }), { row: { id: current.id } })
+      })
+    }
+  })
+
+  describe('what is over and what is not', () => {
+    it('content somebody works with stays, whatever its time', async () => {
+      const clock = fakeClock()
+      const store = open(undefined, { clock })
+      const row = rowOf({ kind: 'queue', status: 'failed', work: work() })
+      await store.settle(row, await claimed(store, row), { retention: { content: 10_000 } })
+      await clock.advance(9_000)
+      const held = await store.takeover(row.id, ['failed'], lease)
+      await clock.advance(9_000)
+      for (let i = 0; i < 3; i++) await store.due(1, lease)
+      assert.deepEqual((await store.read(row.id))?.work, row.work)
+      assert.ok(await store.settle(held!.row, held!.fence, { retention: { content: 10_000 } }))
+      await clock.advance(9_999)
+      assert.deepEqual((await store.read(row.id))?.work, row.work)
+      await clock.advance(1)
+      assert.equal((await store.read(row.id))?.work, undefined)
+    })
+
+    it('a row that is over leaves nothing to the one that takes its id', async () => {
+      const clock = fakeClock()
+      const prefix = newPrefix()
+      const store = open(prefix, { clock })
+      const row = rowOf({ key: 'k', tags: ['old'], status: 'sent', providerMessageId: 'p' })
+      await store.settle(row, await claimed(store, row, 1_000), { retention: { records: 10_000 } })
+      await clock.advance(20_000)
+      await claimed(store, { ...rowOf({ tags: ['new'] }), id: row.id })
+      checkData(await readData(url, prefix))
+      assert.equal((await store.list({ index: { tag: 'old' } })).items.length, 0)
+      assert.equal((await store.list({ index: { tag: 'new' } })).items.length, 1)
+      assert.equal(await store.find({ providerMessageId: 'p' }), undefined)
+    })
+
+    it('an entry that is set again for good does not end with the one before', async () => {
+      const clock = fakeClock()
+      const store = open(undefined, { clock })
+      await store.set('e', 'one', 1_000)
+      await store.set('e', 'two')
+      await clock.advance(2_000)
+      await store.set('other', 'x')
+      assert.equal(await store.get('e'), 'two')
+    })
+  })
+
   describe('what expires in the server', () => {
     it('K1: the note of a key, once its row is settled and its time is over; never while it is open', async () => {
       const prefix = newPrefix()
@@ -529,7 +588,7 @@ else {
         cursor = page.cursor
         if (cursor === undefined) break
         const last = await store.takeover(seen.at(-1)!, ['sent'], lease)
-        await store.settle(last!.row, last!.fence, { remove: true })
+        await store.settle(last!.row, last!.fence, { remove: seen.length % 2 === 0 })
       }
       assert.deepEqual(seen, order)
       const since = Date.UTC(2026, 0, 2)

@@ -43,6 +43,8 @@ export class Link {
   readonly #calls = new Set<Promise<unknown>>()
   readonly #nonce = randomBytes(9).toString('base64url')
   #count = 0
+  /** Scripts the server had. */
+  readonly #given = new Set<string>()
   #ready: Promise<void> | undefined
   /** When that began; Infinity once it is there. */
   #readying = 0
@@ -146,14 +148,21 @@ export class Link {
     return answer
   }
 
-  async #evalsha(script: Script, rest: readonly string[]): Promise<unknown> {
+  async #evalsha({ sha, text }: Script, rest: readonly string[]): Promise<unknown> {
     try {
-      return await this.#send(['EVALSHA', script.sha, ...rest])
+      const reply = await this.#send(['EVALSHA', sha, ...rest])
+      this.#given.add(sha)
+      return reply
     } catch (error) {
       if (!lacksScript(error)) throw error
-      // The server restarted, perhaps with other settings.
-      if (script !== hello) this.#ready = undefined
-      return this.#send(['EVAL', script.text, ...rest])
+      if (this.#given.delete(sha)) {
+        // The server restarted, perhaps with other settings.
+        this.#given.clear()
+        this.#ready = undefined
+      }
+      const reply = await this.#send(['EVAL', text, ...rest])
+      this.#given.add(sha)
+      return reply
     }
   }
 
