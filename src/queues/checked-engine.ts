@@ -4,6 +4,8 @@ import { nameOf } from '../stores/checked.ts'
 import type { QueueEngine } from './engine.ts'
 
 const timeout = 2_000
+/** A transaction depends on its job, and the engine may have to start for it. */
+const startTimeout = 10_000
 /** To let go of a server that no longer answers. */
 const closeTimeout = 5_000
 /** Between two warnings of the same. */
@@ -31,10 +33,10 @@ export function checkedEngine(engine: QueueEngine, clock: Clock): QueueEngine {
     }
   return {
     transactional: engine.transactional === true,
-    enqueue: (jobs, options) => {
-      const verb = options?.transaction ? inTransaction : 'enqueue'
-      return checked(verb, () => engine.enqueue(jobs, options))()
-    },
+    enqueue: (jobs, options) =>
+      options?.transaction
+        ? checked(inTransaction, () => engine.enqueue(jobs, options), startTimeout)()
+        : checked('enqueue', () => engine.enqueue(jobs))(),
     async work(handler, { warn, ...options }) {
       const said = new Map<string, number>()
       /** Connections that are tried again and again fail each time. */
