@@ -97,9 +97,11 @@ export class Queue {
       )
     }
     if (ripened < most) return
-    for (let looked = 0; looked < tenantsAtOnce; looked++) {
+    const looked = new Set<string>()
+    while (looked.size < tenantsAtOnce) {
       const tenant = nextTenant(connection, 'waiting', this.#ripened)
-      if (tenant === undefined) return
+      if (tenant === undefined || looked.has(tenant)) return
+      looked.add(tenant)
       this.#ripened = tenant
       for (const [state, now] of timed(connection)) {
         connection.run(
