@@ -1,10 +1,12 @@
 import { type Clock, systemClock } from '../clock.ts'
 import { MailError } from '../errors.ts'
-import type { Awaitable, Guarantees, MailStore } from './store.ts'
+import type { Awaitable, Guarantees, MailStore, Transaction } from './store.ts'
 
 export interface BorrowedOptions {
   /** Known before the store is there. */
   readonly guarantees: Guarantees
+  /** Whether it can write in a transaction of the application's. Default false. */
+  readonly transactions?: boolean
   /** Called once, at once. After a failure it is called again by the next verb. */
   open(): Awaitable<MailStore>
   /** What `close` does, instead of closing the store. Called once. */
@@ -26,6 +28,14 @@ export function borrowedStore(options: BorrowedOptions): MailStore {
     claim: (...args) => on((store) => store.claim(...args)),
     renew: (...args) => on((store) => store.renew(...args)),
     settle: (...args) => on((store) => store.settle(...args)),
+    ...(options.transactions
+      ? {
+          within: (transaction: Transaction) => ({
+            claim: (...args) => on((store) => store.within!(transaction).claim(...args)),
+            settle: (...args) => on((store) => store.within!(transaction).settle(...args)),
+          }),
+        }
+      : {}),
     takeover: (...args) => on((store) => store.takeover(...args)),
     read: (...args) => on((store) => store.read(...args)),
     find: (...args) => on((store) => store.find(...args)),

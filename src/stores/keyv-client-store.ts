@@ -1,16 +1,10 @@
 import { type Clock, systemClock } from '../clock.ts'
+import { configurationError } from '../errors.ts'
 import { hashKey } from '../message/fingerprint.ts'
 import { borrowedStore } from './borrowed.ts'
-import {
-  guaranteesOn,
-  type KeyvClient,
-  namespaceOf,
-  type PostgresAdapter,
-  type RedisAdapter,
-  type ValkeyAdapter,
-} from './keyv-client.ts'
+import { guaranteesOn, type KeyvClient, namespaceOf, type RedisAdapter, type ValkeyAdapter } from './keyv-client.ts'
+import { openPool } from './keyv-postgres-pool.ts'
 import type { KeyvLike } from './keyv-records.ts'
-import type { PostgresPool } from './postgres/pool.ts'
 import type { RedisClient } from './redis/client.ts'
 import type { MailStore } from './store.ts'
 
@@ -27,36 +21,56 @@ export interface KeyvClientStoreOptions {
 export function keyvClientStore(keyv: KeyvLike, client: KeyvClient, options: KeyvClientStoreOptions): MailStore {
   const { clock, maxQueued } = options
   const guarantees = guaranteesOn(client)
-  if (client.kind === 'store') return borrowedStore({ guarantees, open: () => client.store, close() {} })
+  if (client.kind === 'store') {
+    const { store } = client
+    if (maxQueued !== undefined) {
+      throw configurationError('This Keyv stands on a store of ours; give maxQueued to that one.')
+    }
+    return borrowedStore({ guarantees, transactions: store.within !== undefined, open: () => store, close() {} })
+  }
   const engineOptions = {
     ...(clock === undefined || clock === systemClock ? {} : { clock }),
     ...(maxQueued === undefined ? {} : { maxQueued }),
   }
+  let end: Opened['end']
   const ignore = () => {}
   keyv.on('error', ignore)
   return borrowedStore({
     guarantees,
+    transactions: client.kind === 'postgres',
     ...(clock === undefined ? {} : { clock }),
-    open: () => openEngine(keyv, client, engineOptions),
+    async open() {
+      const opened = await openEngine(keyv, client, engineOptions)
+      end = opened.end
+      return opened.engine
+    },
     async close(engine) {
       keyv.off('error', ignore)
       await engine?.close()
+      await end?.()
     },
   })
+}
+
+interface Opened {
+  readonly engine: MailStore
+  /** Ends what was opened for it. */
+  readonly end?: () => Promise<void>
 }
 
 async function openEngine(
   keyv: KeyvLike,
   client: Exclude<KeyvClient, { kind: 'store' }>,
   options: KeyvClientStoreOptions,
-): Promise<MailStore> {
+): Promise<Opened> {
   const name = dataName(namespaceOf(keyv))
   if (client.kind === 'redis') {
     const { redis } = await import('./redis.ts')
-    return redis({ ...options, client: redisClient(client.adapter), prefix: name })
+    return { engine: redis({ ...options, client: redisClient(client.adapter), prefix: name }) }
   }
   const { postgres } = await import('./postgres.ts')
-  return postgres({ ...options, pool: queriesOf(client.adapter), schema: name })
+  const { pool, end } = await openPool(client.adapter)
+  return { engine: postgres({ ...options, pool, schema: name }), end }
 }
 
 /** The client of iovalkey as it is. That of node-redis is connected by its adapter when it has to be, within the verb's time. */
@@ -74,12 +88,6 @@ function redisClient(adapter: RedisAdapter | ValkeyAdapter): RedisClient {
     },
   }
 }
-
-/** A pool that lends no connections. */
-const queriesOf = (adapter: PostgresAdapter): PostgresPool => ({
-  // It answers rows alone, and nothing for several statements at a time.
-  query: async (text, values) => ({ rows: (await adapter.query(text, values)) ?? [] }),
-})
 
 /**
  * What the data of a namespace is called on the server: `sendwright`, or `sendwright_shop` for a namespace of lower case

@@ -20,8 +20,9 @@ export interface ValkeyAdapter {
   readonly redis: IoredisClient
 }
 
-/** `@keyv/postgres`: statements over a pool that it shows to nobody. */
+/** `@keyv/postgres`: statements over a pool that it shows to nobody, which `uri` and other options were given to. */
 export interface PostgresAdapter {
+  readonly opts: { readonly uri?: unknown }
   query(text: string, values?: unknown[]): Promise<Record<string, unknown>[] | undefined>
 }
 

@@ -24,7 +24,8 @@ export interface KeyvStoreOptions {
  * Over `@keyv/redis`, `@keyv/valkey`, `@keyv/postgres`, or a `sqlite`, `redis` or `postgres` store of ours, that server or
  * file is used directly, with claims that hold between processes: as by `redis({ client, prefix: 'sendwright' })` or
  * `postgres({ pool, schema: 'sendwright' })`, where a namespace of the Keyv makes the name `sendwright_<namespace>`; a store
- * of ours is taken as it is. What the Keyv does to values and keys does not concern this data.
+ * of ours is taken as it is. To PostgreSQL it opens a pool of its own with the adapter's settings, by the package `pg`, and
+ * ends it on `close`. What the Keyv does to values and keys does not concern this data.
  *
  * Over any other: rows, idempotency keys, suppressions and limits are kept in the Keyv, for one process, so a repeat after a
  * restart is answered and nobody suppressed is mailed. What works on a row, and what is queued, is known to this process

@@ -6,6 +6,7 @@ import { memory } from '../../src/stores/memory.ts'
 import type { MailStore } from '../../src/stores/store.ts'
 import { describeStore } from '../../src/testing/describe-store.ts'
 import { fakeClock } from '../../src/testing/fake-clock.ts'
+import { rowOf } from '../../src/testing/stores/samples.ts'
 
 const code = (expected: MailErrorCode) => (error: unknown) => error instanceof MailError && error.code === expected
 const { guarantees } = memory()
@@ -102,5 +103,23 @@ describe('borrowedStore', () => {
     await close
     assert.equal(closed, store)
     assert.equal(clock.pending, 0)
+  })
+
+  it('writes in a transaction where the store can, and says so before it is there', async () => {
+    const store = memory()
+    const begun: unknown[] = []
+    const within = (transaction: unknown) => {
+      begun.push(transaction)
+      return store
+    }
+    const options = { guarantees, open: async () => Object.assign(store, { within }), close() {} }
+    assert.equal(borrowedStore(options).within, undefined)
+    const borrowed = borrowedStore({ ...options, transactions: true })
+    const transaction = { query: async () => ({ rows: [] }) }
+    const row = rowOf({ key: 'k' })
+    const claim = await borrowed.within!(transaction).claim(row, { lease: { owner: 'test', ms: 40_000 } })
+    assert.ok(claim.state === 'claimed')
+    assert.equal(await borrowed.within!(transaction).settle({ ...row, status: 'sent' }, claim.fence), true)
+    assert.deepEqual(begun, [transaction, transaction])
   })
 })

@@ -94,6 +94,32 @@ for (const [version, keyvOver] of Object.entries(versions)) {
       assert.equal(await own.once('c', 1_000), true)
     })
 
+    it('options that a store of ours would not see are refused', () => {
+      assert.throws(() => keyvStore(keyvOver(ownStore()), { maxQueued: 5 }), code('CONFIGURATION_ERROR'))
+    })
+
+    it('a cluster of @keyv/redis is asked as a cluster, a single server as one', async () => {
+      for (const [more, expected] of [
+        [{}, [['EVALSHA']]],
+        [{ slots: [] }, ['{sendwright}:version', false, ['EVALSHA']]],
+      ] as const) {
+        const calls: unknown[][] = []
+        const client = {
+          isOpen: false,
+          ...more,
+          async sendCommand(...args: unknown[]) {
+            calls.push(args.map((arg) => (Array.isArray(arg) ? arg.slice(0, 1) : arg)))
+            throw new Error('down')
+          },
+        }
+        const keyv = keyvOver(adapterWith({ client, getClient: async () => client }))
+        const store = keyvStore(keyv)
+        await assert.rejects(async () => store.read('msg_a'), code('STORE_UNAVAILABLE'))
+        assert.deepEqual(calls[0], expected)
+        await store.close()
+      }
+    })
+
     it('client: false keeps everything in the Keyv', async () => {
       const own = ownStore({ scope: 'host', durability: 'power-loss', list: true })
       assert.equal(keyvStore(keyvOver(own), { client: false }).guarantees.scope, 'process')
