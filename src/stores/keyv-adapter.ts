@@ -43,9 +43,10 @@ const longestLife = 100 * 365 * 86_400_000
 /**
  * The entries of an engine as a Keyv adapter. Its methods work on `this`, so that `Object.assign` can give them to a store.
  *
- * Values are the texts that Keyv's serializer makes. What Keyv 5 wrote is not found by Keyv 6, whose keys are others. In
- * Keyv 5 several Keyvs with namespaces of their own may read and write through one adapter, but it does not say who calls
- * `clear` or iterates: those throw `UNSUPPORTED_FEATURE` then.
+ * Values are the texts that Keyv's serializer makes. What Keyv 5 wrote is not found by Keyv 6, whose keys are others.
+ * Several Keyvs with namespaces of their own may share one adapter. Keyv 6 then clears a namespace entry by entry, which
+ * takes long for many; without namespace it clears all at once. Keyv 5 does not say who of several calls `clear` or
+ * iterates: those throw `UNSUPPORTED_FEATURE`.
  */
 export function keyvAdapter(entries: Entries): KeyvAdapter {
   const namespaces = new Namespaces()
