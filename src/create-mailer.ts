@@ -216,7 +216,7 @@ export interface Mailer<P extends Providers = Providers> extends TenantMailer<P>
    */
   work(options?: { readonly concurrency?: number }): Worker
   readonly queue: {
-    /** Begins nothing more: with an engine in no process, else in this one. Enqueuing goes on. */
+    /** Begins nothing more: in this process, with BullMQ in all. Enqueuing goes on. */
     pause(): Promise<void>
     resume(): Promise<void>
     stats(): Promise<QueueStats>

@@ -40,7 +40,15 @@ export {
   sanitizeReason,
 } from './provider.ts'
 // For those who write a queue engine.
-export type { EngineStats, EngineWorker, EnqueueOptions, Job, NewJob, QueueEngine } from './queues/engine.ts'
+export type {
+  EngineStats,
+  EngineWorker,
+  EngineWorkOptions,
+  EnqueueOptions,
+  Job,
+  NewJob,
+  QueueEngine,
+} from './queues/engine.ts'
 export type { QueueStats, Worker } from './queues/work.ts'
 export type {
   Attempt,
