@@ -30,8 +30,9 @@ export function continueTime(connection: Connection): void {
   time.offset = offset
   connection.run('UPDATE sendwright_store SET boot = ?, offset = ?, highest = ?', time.boot, offset, start)
   connection.run(
-    `UPDATE sendwright_messages INDEXED BY sendwright_messages_agenda SET wake = ?1
-      WHERE state = ${rowState.leased} AND wake > ?1`,
+    `UPDATE sendwright_messages INDEXED BY sendwright_messages_agenda SET wake = ?
+      WHERE state = ${rowState.leased} AND wake > ?`,
+    start,
     start,
   )
 }

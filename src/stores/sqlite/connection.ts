@@ -73,7 +73,7 @@ export class Connection {
     this.#database.close()
   }
 
-  /** Prepared once; `sql` is one of our constants. */
+  /** Prepared once; `sql` is one of our constants, with plain `?` only: Node 22 cannot bind `?1`. */
   #statement(sql: string): StatementSync {
     let statement = this.#statements.get(sql)
     if (!statement) {

@@ -3,7 +3,7 @@ import { toSql } from './sql-text.ts'
 
 export function addToCounter(connection: Connection, key: string, amount: number): void {
   connection.run(
-    `INSERT INTO sendwright_counters (key, value) VALUES (?1, ?2)
+    `INSERT INTO sendwright_counters (key, value) VALUES (?, ?)
       ON CONFLICT DO UPDATE SET value = value + excluded.value`,
     toSql(key),
     amount,
@@ -21,8 +21,8 @@ export function firstTime(connection: Connection, id: string, ttl: number): bool
   const now = connection.time.steady()
   return (
     connection.run(
-      `INSERT INTO sendwright_once (id, until) VALUES (?1, ?2)
-        ON CONFLICT DO UPDATE SET until = ?2 WHERE until <= ?3`,
+      `INSERT INTO sendwright_once (id, until) VALUES (?, ?)
+        ON CONFLICT DO UPDATE SET until = excluded.until WHERE until <= ?`,
       toSql(id),
       now + ttl,
       now,

@@ -15,8 +15,8 @@ export function sqliteEntries(commits: GroupCommit): Entries {
         const now = connection.time.steady()
         for (const { key, value, ttl } of entries) {
           connection.run(
-            `INSERT INTO sendwright_entries (namespace, key, value, until) VALUES (?1, ?2, ?3, ?4)
-              ON CONFLICT DO UPDATE SET value = ?3, until = ?4`,
+            `INSERT INTO sendwright_entries (namespace, key, value, until) VALUES (?, ?, ?, ?)
+              ON CONFLICT DO UPDATE SET value = excluded.value, until = excluded.until`,
             toSql(namespace),
             toSql(key),
             toSql(value),

@@ -63,12 +63,13 @@ function indexOf(connection: Connection, { tenant, index, since = Number.MIN_SAF
   const byStatus = (status: MessageStatus, { created_at, id }: Place, limit: number) =>
     connection.all<Place>(
       `SELECT created_at, id, number FROM sendwright_messages INDEXED BY sendwright_messages_list
-        WHERE accepted = 1 AND tenant = ?1 AND status = ?2 AND created_at BETWEEN ?3 AND ?4
-          AND (created_at < ?4 OR id < ?5)
-        ORDER BY created_at DESC, id DESC LIMIT ?6`,
+        WHERE accepted = 1 AND tenant = ? AND status = ? AND created_at BETWEEN ? AND ?
+          AND (created_at < ? OR id < ?)
+        ORDER BY created_at DESC, id DESC LIMIT ?`,
       tenantToSql(tenant),
       status,
       since,
+      created_at,
       created_at,
       id,
       limit,
@@ -77,10 +78,11 @@ function indexOf(connection: Connection, { tenant, index, since = Number.MIN_SAF
     connection.all<Place>(
       `SELECT listed.created_at, id, listed.number FROM sendwright_labels AS listed
         CROSS JOIN sendwright_messages AS message USING (number, created_at)
-        WHERE label = ?1 AND listed.created_at BETWEEN ?2 AND ?3 AND (listed.created_at < ?3 OR id < ?4)
-        ORDER BY listed.created_at DESC, id DESC LIMIT ?5`,
+        WHERE label = ? AND listed.created_at BETWEEN ? AND ? AND (listed.created_at < ? OR id < ?)
+        ORDER BY listed.created_at DESC, id DESC LIMIT ?`,
       label,
       since,
+      created_at,
       created_at,
       id,
       limit,

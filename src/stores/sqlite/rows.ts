@@ -178,7 +178,7 @@ export class Rows {
     if (content === null && stored.has_content) this.dropContent(connection, stored)
     if (typeof content === 'string') {
       connection.run(
-        'INSERT INTO sendwright_contents (number, content) VALUES (?1, ?2) ON CONFLICT DO UPDATE SET content = ?2',
+        'INSERT INTO sendwright_contents (number, content) VALUES (?, ?) ON CONFLICT DO UPDATE SET content = excluded.content',
         number,
         content,
       )

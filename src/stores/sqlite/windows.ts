@@ -36,8 +36,8 @@ function keep(connection: Connection, key: string, set: WindowSet): void {
   // The last bucket counts a little longer than the window is.
   const idleAt = Math.ceil(Math.max(now, ...states.map(({ per }) => now + 2 * per)))
   connection.run(
-    `INSERT INTO sendwright_windows (key, idle_at, state) VALUES (?1, ?2, ?3)
-      ON CONFLICT DO UPDATE SET idle_at = ?2, state = ?3`,
+    `INSERT INTO sendwright_windows (key, idle_at, state) VALUES (?, ?, ?)
+      ON CONFLICT DO UPDATE SET idle_at = excluded.idle_at, state = excluded.state`,
     toSql(key),
     idleAt,
     JSON.stringify(states),
