@@ -6,7 +6,7 @@ import { createSmtpServer, type ScriptedSmtpServer } from '../../src/testing/smt
 import { Chance } from './chance.ts'
 import type { Engine } from './engines.ts'
 import { drain, inTurns, noted, readAll } from './finish.ts'
-import { type Ground, open } from './ground.ts'
+import { type Ground, open, prepare } from './ground.ts'
 import { type History, type Violation, violations } from './history.ts'
 import { readCalls } from './journal.ts'
 import { type Mortal, startLife } from './mortal.ts'
@@ -79,6 +79,7 @@ class Cycles {
   async begin(): Promise<void> {
     const { engine, seed, cycles } = this.#run
     this.#ground = await engine.newGround()
+    await prepare(this.#ground)
     this.#posts = { a: await createSmtpServer(), b: await createSmtpServer() }
     for (let number = 0; number < messagesPerCycle * cycles + 1_000; number++) {
       const message = planned(seed, number)
@@ -107,9 +108,9 @@ class Cycles {
       if (chance.is(0.15)) this.#disturb(chance)
       // All at once, and nobody is left to notice.
       for (const one of chance.is(0.2) ? this.#mortals : [mortal]) one.kill()
-      const { killed, stderr } = await mortal.death
+      const { how, stderr } = await mortal.death
       this.#mortals.delete(mortal)
-      if (!killed) throw new Error(`process ${slot}.${number} ended by itself: ${stderr}`)
+      if (how !== 'killed') throw new Error(`process ${slot}.${number} ${how}: ${stderr}`)
       this.#kills++
       this.#deaths++
     }

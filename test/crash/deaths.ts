@@ -5,7 +5,7 @@ import { createSmtpServer, type ScriptedSmtpServer } from '../../src/testing/smt
 import type { Engine } from './engines.ts'
 import { drain, noted, readAll } from './finish.ts'
 import { Gate } from './gate.ts'
-import { open } from './ground.ts'
+import { open, prepare } from './ground.ts'
 import type { Call, History } from './history.ts'
 import { readCalls } from './journal.ts'
 import { compileCache, Mortal } from './mortal.ts'
@@ -39,8 +39,7 @@ export async function dieAt(point: Point, engine: Engine, folder: string, number
   const { flow } = point
   try {
     const first = await starting.pass(async () => {
-      // What an engine does once, such as making its tables, is no part of what is tried here.
-      await mailer.messages.list({ limit: 1 })
+      await prepare(ground)
       const worked = flow.does === 'work' ? [await call(mailer, flow, 'first', 2_500)] : []
       script(point, posts)
       await die(point, posts, { ground, servers, journal, flow, death: point.death })
@@ -81,8 +80,8 @@ async function die({ flow, death }: Point, { a, b }: Posts, orders: Orders): Pro
     if (at !== death.server) throw new Error('the process died before its message reached the server')
     mortal.kill()
   }
-  const { killed, stderr } = await mortal.death
-  if (!killed) throw new Error(`the process never came to the point where it was to die: ${stderr}`)
+  const { how, stderr } = await mortal.death
+  if (how !== 'killed') throw new Error(`the process never came to the point where it was to die: ${stderr}`)
 }
 
 /** Waits for what a dead process may still hold, unless it has less time. */

@@ -37,8 +37,16 @@ export async function open(ground: Ground): Promise<OpenStore> {
     case 'postgres': {
       const { Pool } = await import('pg')
       const { postgres } = await import('../../src/stores/postgres.ts')
-      const pool = new Pool({ ...ground.config, max: 3, connectionTimeoutMillis: 1_000 }).on('error', () => {})
+      const pool = new Pool({ ...ground.config, max: 4, connectionTimeoutMillis: 1_500 }).on('error', () => {})
       return { store: postgres({ pool, schema: ground.schema }), free: () => pool.end() }
     }
   }
+}
+
+/** What an engine does once for a store, such as making its tables, is no part of what is tried on it. */
+export async function prepare(ground: Ground): Promise<void> {
+  const { store, free } = await open(ground)
+  await store.list({ limit: 1 })
+  await store.close()
+  await free()
 }

@@ -192,8 +192,8 @@ function* doubled({ taken }: History): Generator<Violation> {
 function* repeated(_: History, { records }: Book): Generator<Violation> {
   for (const { id, attempts, recipients } of records.values()) {
     for (const { number, outcome } of attempts.slice(0, -1)) {
-      // An attempt that reached some of several recipients is followed by one for the others.
-      if (outcome === 'failed' || (outcome === 'sent' && recipients.length > 1)) continue
+      // An attempt that reached some of several recipients, or may have, is followed by one for the others.
+      if (outcome === 'failed' || recipients.length > 1) continue
       yield { rule: 'P2', kind: 'repeated', text: `${id}: attempt ${number} is ${outcome} and another followed` }
     }
   }

@@ -4,13 +4,19 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import type { Life } from './programs/load.ts'
 
+const alive = new Set<Mortal>()
+// Also those that are paused, and so cannot see that whoever started them is gone.
+process.on('exit', () => {
+  for (const mortal of alive) mortal.kill()
+})
+
 /** A process from its start to its death, by whatever hand. */
 export class Mortal {
   readonly #child: ChildProcess
   /** Resolves when it has begun to work, or has died before. */
   readonly ready: Promise<void>
-  /** Resolves with what it complained of when it is dead; a process that was not killed has an error. */
-  readonly death: Promise<{ readonly killed: boolean; readonly stderr: string }>
+  /** Resolves when it is dead: how it ended, and what it complained of. */
+  readonly death: Promise<{ readonly how: 'killed' | 'ended' | 'failed'; readonly stderr: string }>
 
   #said = 0
   #hearing: { readonly said: number; readonly heard: () => void }[] = []
@@ -21,16 +27,14 @@ export class Mortal {
       env: { ...inherited, ...env },
       stdio: ['pipe', 'pipe', 'pipe'],
     })
-    // Also one that is paused, and so cannot see that whoever started it is gone.
-    const atExit = () => this.kill()
-    process.once('exit', atExit)
+    alive.add(this)
     let stderr = ''
     this.#child.stderr!.setEncoding('utf8').on('data', (text: string) => {
       stderr += text
     })
-    this.death = once(this.#child, 'close').then(([, signal]) => {
-      process.off('exit', atExit)
-      return { killed: signal === 'SIGKILL', stderr }
+    this.death = once(this.#child, 'close').then(([code, signal]) => {
+      alive.delete(this)
+      return { how: signal === 'SIGKILL' ? 'killed' : code === 0 ? 'ended' : 'failed', stderr }
     })
     this.#child.stdout!.setEncoding('utf8').on('data', (text: string) => {
       this.#said += text.split('\n').length - 1
@@ -42,6 +46,12 @@ export class Mortal {
   /** Resolves when it has printed so many lines, or is dead. */
   async lines(said: number): Promise<void> {
     await Promise.race([new Promise<void>((heard) => this.#hearing.push({ said, heard })), this.death])
+  }
+
+  /** Resolves when it has ended by itself. @throws Error when it failed or was killed, with what it complained of. */
+  async ended(): Promise<void> {
+    const { how, stderr } = await this.death
+    if (how !== 'ended') throw new Error(`the process ${how}: ${stderr}`)
   }
 
   tell(line: string): void {

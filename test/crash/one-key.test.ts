@@ -8,6 +8,7 @@ import { createSmtpServer } from '../../src/testing/smtp-server.ts'
 import { noAccidents } from '../support/accidents.ts'
 import { seedOf } from './chance.ts'
 import { type Engine, engine, engineNames } from './engines.ts'
+import { prepare } from './ground.ts'
 import type { Call } from './history.ts'
 import { readCalls } from './journal.ts'
 import { compileCache, Mortal } from './mortal.ts'
@@ -42,15 +43,16 @@ async function race(made: Engine): Promise<void> {
   const server = await createSmtpServer()
   try {
     const ground = await made.newGround()
+    await prepare(ground)
     const runs = Array.from({ length: processes }, (_, number) => {
       const journal = join(folder, `${made.name}-${number}.jsonl`)
       writeFileSync(journal, '')
-      const orders: Race = { ground, servers: { a: server.url }, journal, seed, keys, atOnce, ...once }
+      const orders: Race = { ground, servers: { a: server.url }, journal, number, seed, keys, atOnce, ...once }
       return { journal, mortal: new Mortal('one-key.ts', { RACE: JSON.stringify(orders), ...compileCache }) }
     })
     await Promise.all(runs.map(({ mortal }) => mortal.ready))
     for (const { mortal } of runs) mortal.tell('go')
-    for (const { mortal } of runs) assert.equal((await mortal.death).stderr, '')
+    for (const { mortal } of runs) await mortal.ended()
 
     const calls = runs.flatMap(({ journal }, number) => readCalls(journal, `${number}`))
     assert.equal(calls.length, processes * keys)

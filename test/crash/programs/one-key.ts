@@ -12,6 +12,8 @@ export interface Race {
   readonly ground: Ground
   readonly servers: Servers
   readonly journal: string
+  /** Of this process among the others. */
+  readonly number: number
   readonly seed: number
   readonly keys: number
   readonly atOnce: number
@@ -22,7 +24,7 @@ export interface Race {
 }
 
 const race = JSON.parse(process.env.RACE!) as Race
-const { ground, servers, journal: path, seed, keys, atOnce, times, timeout, onUnknown } = race
+const { ground, servers, journal: path, number, seed, keys, atOnce, times, timeout, onUnknown } = race
 const journal = new Journal(path)
 const { store, free } = await open(ground)
 const mailer = mailerOn(store, servers, { timeout })
@@ -32,12 +34,12 @@ console.log('ready')
 process.stdin.on('end', () => process.exit(1))
 await once(process.stdin, 'data')
 
-const all = Array.from({ length: keys * times }, (_, number) => Math.floor(number / times))
+const all = Array.from({ length: keys * times }, (_, place) => Math.floor(place / times))
 // The first half in the same order everywhere, so that all want the same keys at the same time.
-const order = [...all.slice(0, all.length / 2), ...new Chance(seed, process.pid).shuffled(all.slice(all.length / 2))]
+const order = [...all.slice(0, all.length / 2), ...new Chance(seed, number).shuffled(all.slice(all.length / 2))]
 await Promise.all(
   Array.from({ length: atOnce }, async () => {
-    for (let number = order.shift(); number !== undefined; number = order.shift()) await send(`key-${number}`)
+    for (let key = order.shift(); key !== undefined; key = order.shift()) await send(`key-${key}`)
   }),
 )
 await mailer.close()
