@@ -35,6 +35,8 @@ export function failureOf(error: unknown, verb: string): MailError {
 
 export const unavailable = (message: string) => new MailError('STORE_UNAVAILABLE', message)
 
+export const notInTime = (verb: string) => unavailable(`Redis did not get ready for ${verb} in time.`)
+
 function messageOf(error: unknown): string {
   try {
     const { message } = error as { message?: unknown }

@@ -2,7 +2,8 @@ import { randomBytes } from 'node:crypto'
 import type { Clock } from '../../clock.ts'
 import { configurationError, MailError } from '../../errors.ts'
 import type { Wire } from './client.ts'
-import { failureOf, lacksScript, unavailable } from './failure.ts'
+import { failureOf, notInTime, unavailable } from './failure.ts'
+import { GivenScripts } from './given-scripts.ts'
 import { type Argument, flatten, type Script, script } from './script.ts'
 import { ServerClock } from './server-clock.ts'
 
@@ -40,11 +41,10 @@ export class Link {
   readonly #clock: Clock | undefined
   readonly #check: (send: (command: string[]) => Promise<Value>) => Promise<void>
   readonly #serverClock = new ServerClock()
+  readonly #scripts: GivenScripts
   readonly #calls = new Set<Promise<unknown>>()
   readonly #nonce = randomBytes(9).toString('base64url')
   #count = 0
-  /** Scripts the server had. */
-  readonly #given = new Set<string>()
   #ready: Promise<void> | undefined
   /** When that began; Infinity once it is there. */
   #readying = 0
@@ -63,6 +63,14 @@ export class Link {
     this.#key = `{${prefix}}:version`
     this.#clock = clock
     this.#check = check
+    this.#scripts = new GivenScripts({
+      send: (command) => this.#send(command),
+      patience: serverDeadline,
+      // It restarted, perhaps with other settings.
+      onLost: () => {
+        this.#ready = undefined
+      },
+    })
   }
 
   /** @throws MailError `STORE_UNAVAILABLE` when there is no certain answer in time; `CONFIGURATION_ERROR`; `CLOSED`. */
@@ -136,34 +144,16 @@ export class Link {
   async #evaluate(script: Script, args: readonly string[], started: number): Promise<Answer> {
     const sent = performance.now()
     const left = started + serverDeadline - sent
-    if (left <= 0) throw unavailable(`Redis did not get ready for ${script.verb} in time.`)
+    if (left <= 0) throw notInTime(script.verb)
     const hasDeadline = this.#serverClock.known && script !== hello
     const deadline = hasDeadline ? this.#serverClock.at(started + serverDeadline) : Number.MAX_SAFE_INTEGER
     const now = this.#clock ? [this.#clock.monotonic(), this.#clock.now()].map(String) : ['', '']
     const nonce = script.guarded && this.#wire.repeats ? `${this.#nonce}${(this.#count++).toString(36)}` : ''
     const rest = ['1', this.#key, String(deadline), ...now, nonce, ...args] as string[]
-    const answer = readAnswer(script, await this.#evalsha(script, rest))
+    const answer = readAnswer(script, await this.#scripts.run(script, rest, started))
     const received = performance.now()
     if (received - sent < patience) this.#serverClock.learn(answer.serverTime, received)
     return answer
-  }
-
-  async #evalsha({ sha, text }: Script, rest: readonly string[]): Promise<unknown> {
-    try {
-      const reply = await this.#send(['EVALSHA', sha, ...rest])
-      this.#given.add(sha)
-      return reply
-    } catch (error) {
-      if (!lacksScript(error)) throw error
-      if (this.#given.delete(sha)) {
-        // The server restarted, perhaps with other settings.
-        this.#given.clear()
-        this.#ready = undefined
-      }
-      const reply = await this.#send(['EVAL', text, ...rest])
-      this.#given.add(sha)
-      return reply
-    }
   }
 
   async #send(command: string[]): Promise<unknown> {

@@ -1,11 +1,11 @@
-import { createHash } from 'node:crypto'
+import { hash } from 'node:crypto'
 
 /**
  * A short name for what may hold any characters: 128 bits of a hash over the parts as JSON, which keeps apart what would
  * join to the same text, an absent part from an empty one, and lone surrogates from each other.
  */
 export const nameFor = (...parts: readonly (string | undefined)[]): string =>
-  createHash('sha256').update(JSON.stringify(parts)).digest('base64url').slice(0, 22)
+  hash('sha256', JSON.stringify(parts), 'base64url').slice(0, 22)
 
 const tenants = new Map<string, string>()
 const tenantsKept = 1_000
