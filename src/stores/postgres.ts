@@ -3,7 +3,7 @@ import { configurationError } from '../errors.ts'
 import type { MessageStatus } from '../receipt.ts'
 import { type KeyvAdapter, keyvAdapter } from './keyv-adapter.ts'
 import { Connections } from './postgres/connections.ts'
-import { Database, type Durability } from './postgres/database.ts'
+import { Database, type Durability, deadline } from './postgres/database.ts'
 import { PostgresEntries } from './postgres/entries.ts'
 import { Functions } from './postgres/functions.ts'
 import { Limits } from './postgres/limits.ts'
@@ -162,8 +162,11 @@ class PostgresStore implements MailStore {
     return this.#adding(
       adds,
       ({ state }) => state === 'claimed',
-      (isFull) =>
-        this.#database.call((call) => this.#rows.claim(call, timeOf(this.#clock), row, options, isFull), transaction),
+      (isFull, until) =>
+        this.#database.call((call) => this.#rows.claim(call, timeOf(this.#clock), row, options, isFull), {
+          until,
+          transaction,
+        }),
     )
   }
 
@@ -176,11 +179,11 @@ class PostgresStore implements MailStore {
     return this.#adding(
       adds,
       (settled) => settled,
-      (isFull) =>
-        this.#database.call(
-          (call) => this.#rows.settle(call, timeOf(this.#clock), row, fence, options, isFull),
+      (isFull, until) =>
+        this.#database.call((call) => this.#rows.settle(call, timeOf(this.#clock), row, fence, options, isFull), {
+          until,
           transaction,
-        ),
+        }),
     )
   }
 
@@ -216,19 +219,20 @@ class PostgresStore implements MailStore {
   }
 
   async close(): Promise<void> {
-    this.#database.close()
+    await this.#database.close()
   }
 
   /** A write that may add a row to the queue, for which there must be room. */
   async #adding<T>(
     adds: boolean,
     added: (answer: T) => boolean,
-    write: (isFull: boolean) => Promise<T | typeof full>,
+    write: (isFull: boolean, until: number) => Promise<T | typeof full>,
   ): Promise<T> {
+    const until = deadline()
     const hasPlace = adds && (await this.#gauge.take())
     let used = false
     try {
-      const answer = await write(adds && !hasPlace)
+      const answer = await write(adds && !hasPlace, until)
       if (answer === full) throw queueFull(this.#maxQueued)
       used = added(answer)
       return answer

@@ -28,9 +28,11 @@ export class Connections {
   readonly #pool: PostgresPool
   readonly #clock: ServerClock
   readonly #waiting = new Set<Waiting>()
+  readonly #lent = new Set<Promise<unknown>>()
   #asked = 0
   #learnsAgainAt = 0
   #closed = false
+  #isPool = true
 
   constructor(pool: PostgresPool, clock: ServerClock) {
     this.#pool = pool
@@ -38,7 +40,7 @@ export class Connections {
   }
 
   /** One call, on one connection. Whatever `task` asks after `until` changes nothing. */
-  async call<T>(task: (call: Call) => Promise<T>, until = performance.now() + longestCall): Promise<T> {
+  async call<T>(task: (call: Call) => Promise<T>, until: number): Promise<T> {
     const attempt = () =>
       this.lend(until, (query) => {
         const deadline = this.#clock.at(until)
@@ -70,6 +72,30 @@ export class Connections {
 
   /** Lends one connection, for queries of any kind. It is closed when one of them has not ended shortly after `until`. */
   async lend<T>(until: number, task: (query: Query) => Promise<T>): Promise<T> {
+    const lent = this.#lend(until, task)
+    this.#lent.add(lent)
+    try {
+      return await lent
+    } finally {
+      this.#lent.delete(lent)
+    }
+  }
+
+  learn(time: unknown): void {
+    if (!(Number(time) > 0)) return
+    const now = performance.now()
+    this.#clock.learn(Number(time), now)
+    this.#learnsAgainAt = now + learnsEvery
+  }
+
+  /** Calls that wait are refused; those under way have their time. */
+  async close(): Promise<void> {
+    this.#closed = true
+    for (const waiting of [...this.#waiting]) waiting.fail(closed())
+    await Promise.allSettled(this.#lent)
+  }
+
+  async #lend<T>(until: number, task: (query: Query) => Promise<T>): Promise<T> {
     if (!this.#pool.connect) {
       const query: Query = (text, values) => this.#queryPool(text, values)
       return within(task(query), until + longestWay, ignore)
@@ -95,18 +121,6 @@ export class Connections {
     }
   }
 
-  learn(time: unknown): void {
-    if (!(Number(time) > 0)) return
-    const now = performance.now()
-    this.#clock.learn(Number(time), now)
-    this.#learnsAgainAt = now + learnsEvery
-  }
-
-  close(): void {
-    this.#closed = true
-    for (const waiting of [...this.#waiting]) waiting.fail(closed())
-  }
-
   /** Nothing can be taken back here; what comes to the server too late is refused there. */
   async #queryPool(text: string, values: readonly unknown[]): ReturnType<Query> {
     if (this.#closed) throw closed()
@@ -121,6 +135,7 @@ export class Connections {
 
   #acquire(until: number): Promise<PostgresClient> {
     if (this.#closed) return Promise.reject(closed())
+    if (!this.#isPool) return Promise.reject(noPool())
     return new Promise((resolve, reject) => {
       const leave = () => {
         clearTimeout(timer)
@@ -159,7 +174,8 @@ export class Connections {
   }
 
   #give(client: PostgresClient, first: Waiting | undefined): void {
-    if (typeof (client as Partial<PostgresClient> | undefined)?.release !== 'function') first?.fail(noPool())
+    this.#isPool = typeof (client as Partial<PostgresClient> | undefined)?.release === 'function'
+    if (!this.#isPool) first?.fail(noPool())
     else if (first) first.take(client)
     else client.release()
   }

@@ -14,45 +14,51 @@ export interface DatabaseOptions {
   readonly durability: Durability
 }
 
+export interface CallOptions {
+  /** When it is of no use any more, on the clock of `performance`. Default: `deadline()`. */
+  readonly until?: number
+  /** Of the application's, to run it in. */
+  readonly transaction?: Transaction | undefined
+}
+
+/** When a verb that begins now must have ended. */
+export const deadline = (): number => performance.now() + longestCall
+
 /** A migration of a large store, and of one that another process migrates, may take a while, in milliseconds. */
-const longestPreparation = 60_000
+const longestPreparation = 30_000
 
 /** The store's schema in the user's database: looked at, and made or migrated, before the first call. */
 export class Database {
   readonly #connections: Connections
   readonly #options: DatabaseOptions
-  #prepared: Promise<void> | undefined
+  #isPrepared = false
+  #preparing: Promise<void> | undefined
 
   constructor(connections: Connections, options: DatabaseOptions) {
     this.#connections = connections
     this.#options = options
   }
 
-  /** One call of the store, on a connection of its own or in `transaction`. @throws MailError, and nothing else. */
-  async call<T>(task: (call: Call) => Promise<T>, transaction?: Transaction): Promise<T> {
-    const until = performance.now() + longestCall
+  /** One call of the store. @throws MailError, and nothing else. */
+  async call<T>(task: (call: Call) => Promise<T>, { until = deadline(), transaction }: CallOptions = {}): Promise<T> {
     try {
-      await this.#ready(until)
+      if (!this.#isPrepared) await this.#ready(until)
       if (transaction) return await this.#connections.callOn(transaction, task, until)
       return await this.#connections.call(task, until)
     } catch (error) {
-      if (isMissing(error)) this.#prepared = undefined
+      if (isMissing(error)) this.#isPrepared = false
       throw storeError(error, this.#options.schema)
     }
   }
 
-  close(): void {
-    this.#connections.close()
+  async close(): Promise<void> {
+    await this.#connections.close()
   }
 
   async #ready(until: number): Promise<void> {
-    if (!this.#prepared) {
-      const preparing = this.#prepare()
-      this.#prepared = preparing
-      preparing.catch(() => {
-        if (this.#prepared === preparing) this.#prepared = undefined
-      })
-    }
+    this.#preparing ??= this.#prepare().finally(() => {
+      this.#preparing = undefined
+    })
     let timer: NodeJS.Timeout | undefined
     const late = new Promise<never>((_, reject) => {
       timer = setTimeout(
@@ -60,12 +66,17 @@ export class Database {
         Math.max(0, until - performance.now()),
       )
     })
-    await Promise.race([this.#prepared, late]).finally(() => clearTimeout(timer))
+    await Promise.race([this.#preparing, late]).finally(() => clearTimeout(timer))
   }
 
   async #prepare(): Promise<void> {
+    await this.#migrate()
+    this.#isPrepared = true
+  }
+
+  async #migrate(): Promise<void> {
     const { migrate, schema } = this.#options
-    const version = await this.#connections.lend(performance.now() + longestCall, (query) => this.#check(query))
+    const version = await this.#connections.lend(deadline(), (query) => this.#check(query))
     if (version === migrations.length) return
     if (version > migrations.length) throw newer(schema)
     if (!migrate) throw notMigrated(schema, version)

@@ -1,6 +1,6 @@
 import { MailError } from '../../errors.ts'
 import { type Due, type DueOptions, defaultRetention, type Held, type Lease } from '../store.ts'
-import type { Database } from './database.ts'
+import { type Database, deadline } from './database.ts'
 import type { Functions } from './functions.ts'
 import type { Rows } from './rows.ts'
 import { tenantText, textOf } from './text.ts'
@@ -21,18 +21,18 @@ export class Queue {
   }
 
   async due(time: GivenTime, count: number, lease: Lease, { lost = false, without }: DueOptions): Promise<Due> {
-    const answers = await this.#database.call((call) =>
-      this.#functions.run(call, 'due', {
-        ...time,
-        count: Math.max(0, Math.trunc(count)),
-        lease: wholeMs(lease.ms),
-        lost,
-        turn: this.#turn,
-        without: [...(without ?? [])].map(tenantText),
-        records: defaultRetention.records,
-        contents: defaultRetention.content,
-      }),
-    )
+    const until = deadline()
+    const asked = {
+      ...time,
+      count: Math.max(0, Math.trunc(count)),
+      lease: wholeMs(lease.ms),
+      lost,
+      turn: this.#turn,
+      without: [...(without ?? [])].map(tenantText),
+      records: defaultRetention.records,
+      contents: defaultRetention.content,
+    }
+    const answers = await this.#database.call((call) => this.#functions.run(call, 'due', asked), { until })
     const next = answers.at(-1)!.next
     const held: Held[] = []
     const unreadable: string[] = []
@@ -43,7 +43,7 @@ export class Queue {
         held.push({ row: this.#rows.rowOf(answer), fence })
       } catch {
         unreadable.push(textOf(answer.id as string))
-        await this.#setAside(answer.id, fence)
+        await this.#setAside(answer.id, fence, until)
       }
     }
     return {
@@ -59,9 +59,9 @@ export class Queue {
     return Number(answer!.waiting)
   }
 
-  async #setAside(id: unknown, fence: number): Promise<void> {
+  async #setAside(id: unknown, fence: number, until: number): Promise<void> {
     try {
-      await this.#database.call((call) => this.#rows.setAside(call, id, fence))
+      await this.#database.call((call) => this.#rows.setAside(call, id, fence), { until })
     } catch (error) {
       // Then it comes up again when its lease has run out; what else was taken must be worked on.
       if (!(error instanceof MailError)) throw error
