@@ -2,7 +2,7 @@ import { type ChildProcess, spawn, spawnSync } from 'node:child_process'
 import { randomBytes } from 'node:crypto'
 import { once } from 'node:events'
 import { mkdtemp, rm } from 'node:fs/promises'
-import { createServer, connect as openSocket } from 'node:net'
+import { createServer, connect as openSocket, type Socket } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { createClient } from 'redis'
@@ -51,33 +51,41 @@ export async function startRedis({ appendonly, settings = [] }: OwnRedisOptions 
   const appending = appendonly ? ['--appendonly', 'yes', '--appendfsync', appendonly] : []
   const args = ['--port', `${port}`, '--bind', '127.0.0.1', '--dir', directory, '--save', '', ...appending, ...settings]
   let child: ChildProcess | undefined
+  let guard: ChildProcess | undefined
   const end = async (signal: NodeJS.Signals) => {
     const running = child
     child = undefined
+    guard?.kill('SIGKILL')
     if (!running || running.exitCode !== null) return
     const ended = once(running, 'exit')
     running.kill(signal)
     await ended
   }
-  // A test process that dies would leave it behind.
-  const atExit = () => child?.kill('SIGKILL')
   const server: OwnRedis = {
     url: `redis://127.0.0.1:${port}`,
     port,
     kill: () => end('SIGKILL'),
     async start() {
       child = spawn('redis-server', args, { stdio: 'ignore' })
+      guard = guardOf(child, directory)
       await untilReady(port, child)
     },
     async stop() {
-      process.off('exit', atExit)
       await end('SIGKILL')
       await rm(directory, { recursive: true, force: true })
     },
   }
-  process.on('exit', atExit)
   await server.start()
   return server
+}
+
+/** Ends the server, and removes its files, when this process ends in whatever way: its pipe closes then. */
+function guardOf({ pid }: ChildProcess, directory: string): ChildProcess {
+  const script = 'cat > /dev/null; kill -9 "$0"; rm -rf "$1"'
+  const guard = spawn('sh', ['-c', script, `${pid}`, directory], { stdio: ['pipe', 'ignore', 'ignore'] })
+  guard.unref()
+  ;(guard.stdin as Socket).unref()
+  return guard
 }
 
 /** Of this run and nobody else's: begins every prefix a test uses. */
