@@ -89,7 +89,7 @@ export function engineOf(settings: Settings) {
 
   const prepare = preparing(parts)
   const queue = queueWork(parts, finish)
-  const recovery = recovering(parts)
+  const recovery = recovering(parts, (row) => queue.waits(row))
   void recovery.run()
 
   return {

@@ -3,6 +3,7 @@ import type { Clock, Timer } from '../clock.ts'
 import type { Ledger } from '../ledger/ledger.ts'
 import type { Held } from '../stores/store.ts'
 import type { Resting } from './resting.ts'
+import type { SharedPause } from './shared-pause.ts'
 
 export interface LocalQueueParts {
   readonly ledger: Ledger
@@ -19,8 +20,8 @@ export interface LocalQueueParts {
   /** Whether the worker keeps the process alive: `waiting` does where waiting messages would be lost with it. */
   readonly holdsProcess: 'never' | 'waiting' | 'always'
   readonly resting: Resting
-  /** Whether another process has paused the queue for all. */
-  readonly pausedForAll?: () => Promise<boolean>
+  /** One that another process may have asked for. */
+  readonly sharedPause?: SharedPause
 }
 
 const afterFailure = 1_000
@@ -78,6 +79,8 @@ export class LocalQueue {
   async stop(): Promise<void> {
     this.#stopped = true
     this.#timer?.cancel()
+    // What waits behind slow ones is given back now.
+    if (this.#gate) this.#gate.concurrency = Number.POSITIVE_INFINITY
     await this.#pumped
     await this.#gate?.onIdle()
   }
@@ -104,8 +107,8 @@ export class LocalQueue {
       const gate = await this.#opened()
       do {
         this.#again = false
-        const { pausedForAll, poll } = this.#parts
-        if (pausedForAll && (await pausedForAll())) this.#sleep(poll)
+        const { sharedPause, poll } = this.#parts
+        if (sharedPause && (await sharedPause.ask())) this.#sleep(poll)
         else await this.#fill(gate)
       } while (this.#again && !this.#stopped)
     } catch (error) {
@@ -124,16 +127,23 @@ export class LocalQueue {
   }
 
   async #fill(gate: PQueue): Promise<void> {
-    const { ledger, timeout, concurrency, run, giveBack, poll, resting } = this.#parts
+    const { ledger, timeout, concurrency, run, giveBack, poll, resting, sharedPause } = this.#parts
     for (;;) {
       const room = 2 * concurrency - this.active
-      if (room <= 0 || this.#stopped || this.#paused) return
+      if (this.#stopped || this.#paused) return
+      // What runs now wakes it before, unless it is the engine's.
+      if (room <= 0) return this.#sleep(poll)
       const without = resting.tenants()
       const { held, next, unreadable = [] } = await ledger.store.due(room, ledger.lease(2 * timeout), { without })
       for (const id of unreadable) ledger.warnUnreadable(id)
       for (const one of held) {
         void gate.add(async () => {
-          if (this.#stopped || this.#paused) return giveBack(one)
+          if (this.#stopped || this.#paused || sharedPause?.isOn) {
+            await giveBack(one)
+            // Who ends the pause need not be in this process.
+            if (sharedPause) this.#sleep(poll)
+            return
+          }
           await run(one)
           // In batches: asking for one row after each would cost a round trip a message.
           if (2 * gate.size <= concurrency) this.wake()

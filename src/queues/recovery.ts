@@ -1,5 +1,7 @@
 import type { Timer } from '../clock.ts'
 import type { Parts } from '../parts.ts'
+import { isWaiting } from '../stores/row-status.ts'
+import type { Held, Row } from '../stores/store.ts'
 import { settleHeld } from './work.ts'
 
 /** Gives messages whose process vanished the state that is certain about them. */
@@ -17,7 +19,7 @@ const batch = 100
  * Somebody has to notice that a lease ran out, also where no process works on the queue. So every mailer over a store that
  * outlives it looks when it starts, every 30 s, and before it answers what became of messages.
  */
-export function recovering(parts: Parts): Recovery {
+export function recovering(parts: Parts, waits: (row: Row) => Promise<void>): Recovery {
   const { ledger, clock, store, state } = parts
   let timer: Timer | undefined
   let running: Promise<void> | undefined
@@ -29,11 +31,16 @@ export function recovering(parts: Parts): Recovery {
       const { held, unreadable = [] } = await store.due(batch, ledger.lease(0), { lost: true })
       for (const id of unreadable) ledger.warnUnreadable(id)
       found = held.length
-      await Promise.all(
-        held.map((one) =>
-          settleHeld(parts, one, ledger.asFound(one.row)).catch((error) => ledger.warn(error, one.row.id)),
-        ),
-      )
+      await Promise.all(held.map(recover))
+    }
+  }
+  const recover = async (held: Held): Promise<void> => {
+    const row = ledger.asFound(held.row)
+    try {
+      await settleHeld(parts, held, row)
+      if (isWaiting(row)) await waits(row)
+    } catch (error) {
+      ledger.warn(error, row.id)
     }
   }
   const run = (): Promise<void> => {

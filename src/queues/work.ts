@@ -5,12 +5,14 @@ import { ended, freesKey } from '../ledger/row.ts'
 import type { Parts } from '../parts.ts'
 import { refund } from '../policies/quota.ts'
 import type { Receipt } from '../receipt.ts'
+import { isWaiting } from '../stores/row-status.ts'
 import type { Held, Row } from '../stores/store.ts'
 import type { EngineStats, EnqueueOptions, Job } from './engine.ts'
 import { startEngine } from './engine-start.ts'
 import { LocalQueue } from './local-queue.ts'
 import { contextOf, deliveryOf } from './queued-delivery.ts'
 import { Resting } from './resting.ts'
+import { SharedPause } from './shared-pause.ts'
 
 export interface Worker {
   /** Takes nothing more; what is under way goes on. Resolves when that has ended. */
@@ -72,7 +74,7 @@ export function queueWork(parts: Parts, finish: (entry: Entry) => Promise<Receip
   /** Somebody stopped the worker: only `work` starts it again. */
   let stopped = false
   let paused = false
-  let pausedByEngine = false
+  const sharedPause = SharedPause.of(engine)
 
   const waits: QueueWork['waits'] = async ({ id, priority, dueAt }, { transaction } = {}) => {
     local?.wake()
@@ -101,7 +103,12 @@ export function queueWork(parts: Parts, finish: (entry: Entry) => Promise<Receip
   }
   const giveBack = async (held: Held): Promise<void> => {
     const row = ledger.asFound(held.row)
-    await settleHeld(parts, held, row).catch((error) => ledger.warn(error, row.id))
+    try {
+      await settleHeld(parts, held, row)
+      if (isWaiting(row)) await waits(row)
+    } catch (error) {
+      ledger.warn(error, row.id)
+    }
   }
   /** A job of the engine's: it may be late, early or a repeat, so the ledger decides whether there is anything to do. */
   const runJob = async ({ kind, id }: Job): Promise<void> => {
@@ -117,13 +124,6 @@ export function queueWork(parts: Parts, finish: (entry: Entry) => Promise<Receip
       ledger.warn(error, id)
     }
   }
-  /** As last known when the engine does not answer: a pause outlives its server. */
-  const pausedForAll =
-    engine?.paused &&
-    (async (): Promise<boolean> => {
-      pausedByEngine = await engine.paused!().catch(() => pausedByEngine)
-      return pausedByEngine
-    })
   const work: QueueWork['work'] = (concurrency, holds = false) => {
     stopped = false
     if (local) return workerOf(local)
@@ -139,7 +139,7 @@ export function queueWork(parts: Parts, finish: (entry: Entry) => Promise<Receip
       holdsProcess,
       poll,
       resting,
-      ...(pausedForAll ? { pausedForAll } : {}),
+      ...(sharedPause ? { sharedPause } : {}),
     })
     local = queue
     if (paused) queue.pause()
@@ -175,18 +175,20 @@ export function queueWork(parts: Parts, finish: (entry: Entry) => Promise<Receip
     work,
     waits,
     async pause() {
+      if (sharedPause) return sharedPause.set(true)
       paused = true
       local?.pause()
       await engine?.pause()
     },
     async resume() {
+      await sharedPause?.set(false)
       paused = false
       local?.resume()
-      await engine?.resume()
+      if (!sharedPause) await engine?.resume()
     },
     async stats() {
       const told = await engine?.stats()
-      const isPaused = paused || ((await pausedForAll?.()) ?? false)
+      const isPaused = paused || ((await sharedPause?.ask()) ?? false)
       return {
         working: local !== undefined,
         paused: isPaused,

@@ -187,10 +187,53 @@ export function engineTests({ newGround, newMortalGround, pausesAll }: EngineTes
       second.work()
       await until('sent by a process that is not paused', () => provider.calls.length === 2)
     }
-    await pausing.queue.resume()
+    // Whoever asked for the pause: anybody may end one that holds everywhere.
+    await (pausesAll ? second : worker).queue.resume()
     await sender.enqueue(message)
-    await until('sent after resume', () => provider.calls.length === (pausesAll ? 3 : 3))
-    assert.equal((await pausing.queue.stats()).paused, false)
+    await until('sent after resume', () => provider.calls.length === 3)
+    for (const mailer of [sender, worker, second]) assert.equal((await mailer.queue.stats()).paused, false)
+  })
+
+  test('what a worker had taken and not begun when it stopped is told to the others at once', async (t) => {
+    const { provider, mailer: newMailer } = stage(t, newGround())
+    const hanging = pending()
+    provider.will(hanging)
+    const sender = await newMailer()
+    for (const subject of numbered(3)) await sender.enqueue({ ...message, subject })
+    const first = (await newMailer({ queue: { concurrency: 1 } })).work()
+    await provider.called(1)
+    const second = await newMailer()
+    second.work()
+    await until('the second has begun what was left to it', () => provider.calls.length >= 2)
+    const stopping = first.stop()
+    await until('all three are begun', () => provider.calls.length === 3, 10_000)
+    hanging.answer()
+    await stopping
+  })
+
+  test('a worker whose hands were full of jobs goes on looking into the store', async (t) => {
+    const ground = newGround()
+    const clock = fakeClock(Date.now())
+    const { provider, mailer: newMailer } = stage(t, ground)
+    const steps = numbered(6).map(() => pending())
+    provider.will(...steps)
+    const worker = await newMailer({ clock, timeout: hour, queue: { concurrency: 1 } })
+    worker.work()
+    await worker.queue.stats()
+    const sender = await newMailer({ clock, timeout: hour })
+    for (const subject of numbered(6)) await sender.enqueue({ ...message, subject })
+    await provider.called(1)
+    await sleep(700)
+    await clock.advance(30_000)
+    for (const step of steps) step.answer()
+    await until('all six are sent', () => provider.calls.length === 6)
+    const { id } = await sender.enqueue(message, { sendAt: clock.now() + 10_000 })
+    await loseJobs(ground)
+    await until('found', async () => {
+      await clock.advance(1_000)
+      await sleep(50)
+      return (await sender.messages.get(id))?.status === 'sent'
+    })
   })
 
   test('close({ deadline }) under load: what was begun ends or is given up in time, the rest is another’s, nothing twice', async (t) => {
