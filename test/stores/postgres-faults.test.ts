@@ -89,6 +89,18 @@ await overPostgres('postgres with faults', (server) => {
       for (const { id } of rows) assert.equal(await straight.read(id), undefined)
     })
 
+    it('P10: lending none, and used up: what its turn comes too late for is not done', async () => {
+      const one = server.pool({ max: 1 })
+      const store = postgres({ pool: { query: (text, values) => one.query(text, values) }, schema })
+      await store.read('msg_none')
+      const taken = await one.connect()
+      const rows = Array.from({ length: 10 }, () => rowOf())
+      await Promise.all(rows.map((row) => unavailable(store.claim(row, { lease }))))
+      taken.release()
+      await claimed(store, rowOf())
+      for (const { id } of rows) assert.equal(await straight.read(id), undefined)
+    })
+
     it('a connection that comes late serves who waits by then', async () => {
       const one = server.pool({ max: 1 })
       const store = postgres({ pool: one, schema })
