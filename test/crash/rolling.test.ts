@@ -115,7 +115,7 @@ async function resends(made: Engine): Promise<void> {
   const { store, free } = await open(ground)
   const mailer = mailerOn(store, { a: well.url })
   try {
-    const first = race(0, silent, { times: 1, timeout: 1_000, onUnknown: 'hold' })
+    const first = race(0, silent, { times: 1, timeout: 3_000, onUnknown: 'hold' })
     await first.mortal.ready
     first.mortal.tell('go')
     const begun = () => silent.commands.filter((command) => command === 'DATA').length >= keys / 4
