@@ -114,6 +114,19 @@ await overPostgres('what postgres keeps of rows', (server) => {
       assert.equal((await rows('SELECT FROM s.entries')).length, keys.length * (namespaces.length - 2))
     })
 
+    it('ids of rows as well', async () => {
+      const { store } = await fresh()
+      const rows = odd.map((text, i) => rowOf({ id: `${text}${i}`, messageId: `<${i}@acme.example>` }))
+      for (const row of rows) {
+        const fence = await claimed(store, row)
+        assert.deepEqual(await store.read(row.id), row)
+        assert.equal(await store.settle({ ...row, status: 'unknown' }, fence), true)
+        assert.equal((await store.takeover(row.id, ['unknown'], lease))?.row.id, row.id)
+      }
+      const { items } = await store.list({ limit: 100 })
+      assert.deepEqual(items.map(({ id }) => id).sort(), rows.map(({ id }) => id).sort())
+    })
+
     it('the subject of a row is no exception', async () => {
       const { store } = await fresh()
       const row = rowOf({ subject: odd.join(), from: odd.join('') })
@@ -145,6 +158,20 @@ await overPostgres('what postgres keeps of rows', (server) => {
       const { work: _, ...done } = again!.row
       await store.settle({ ...done, status: 'sent' }, again!.fence)
       assert.equal((await store.read(row.id))?.work, undefined)
+    })
+
+    it('that somebody else has changed meanwhile is written again', async () => {
+      const clock = fakeClock()
+      const { store } = await fresh({ clock })
+      const [first, second] = [work(), { ...work(), timeout: 2 }]
+      const row = rowOf({ work: first })
+      await claimed(store, row)
+      await clock.advance(lease.ms)
+      const taken = await store.takeover(row.id, ['dispatching'], lease)
+      await store.settle({ ...row, status: 'unknown', work: second }, taken!.fence)
+      const again = await store.takeover(row.id, ['unknown'], lease)
+      await store.settle({ ...row, status: 'failed' }, again!.fence)
+      assert.deepEqual((await store.read(row.id))?.work, first)
     })
 
     it('of another row is not taken for its own', async () => {

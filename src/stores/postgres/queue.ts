@@ -40,7 +40,7 @@ export class Queue {
       const fence = Number(answer.fence)
       this.#turn = answer.tenant as string
       try {
-        held.push({ row: this.#rows.rowOf(answer), fence })
+        held.push(this.#rows.held(answer, fence))
       } catch {
         unreadable.push(textOf(answer.id as string))
         await this.#setAside(answer.id, fence, until)

@@ -20,7 +20,7 @@ import {
 import type { Functions } from './functions.ts'
 import type { Call } from './pool.ts'
 import { foundOf } from './suppressions.ts'
-import { indexed, labelOf, tenantText } from './text.ts'
+import { indexed, labelOf, tenantText, textOf } from './text.ts'
 import { type GivenTime, wholeMs } from './time.ts'
 
 const day = 86_400_000
@@ -33,7 +33,10 @@ export const full = Symbol('full')
  */
 export class Rows {
   readonly #functions: Functions
-  /** Content that the store holds already, by what was written or read. It is sent once, not with every change of status. */
+  /**
+   * Content that the store holds already, and the fence it is held with: what nobody else may have changed is sent once, not
+   * with every change of status.
+   */
   readonly #kept = new WeakMap<QueuedWork, string>()
 
   constructor(functions: Functions) {
@@ -65,8 +68,9 @@ export class Rows {
     if (answer!.state === 'held') {
       return { state: 'held', row: this.rowOf(answer!), leased: answer!.leased === true }
     }
-    this.#keep(row)
-    return { state: 'claimed', fence: Number(answer!.fence), found: foundOf(row.tenant, look?.keys, answer!.covered) }
+    const fence = Number(answer!.fence)
+    this.#keep(row, fence)
+    return { state: 'claimed', fence, found: foundOf(row.tenant, look?.keys, answer!.covered) }
   }
 
   async renew(
@@ -80,14 +84,14 @@ export class Rows {
     const [answer] = await this.#functions.run(call, 'renew', {
       ...time,
       ...this.#facts(row),
-      ...this.#contentOf(row),
+      ...this.#contentOf(row, fence),
       tenant: tenantText(row.tenant),
       fence,
       lease: wholeMs(leaseMs),
       ...lookOf(look),
     })
     if (answer!.renewed !== true) return undefined
-    this.#keep(row)
+    this.#keep(row, fence)
     return { found: foundOf(row.tenant, look?.keys, answer!.covered) }
   }
 
@@ -102,7 +106,7 @@ export class Rows {
     const [answer] = await this.#functions.run(call, 'settle', {
       ...time,
       ...this.#facts(row),
-      ...this.#contentOf(row),
+      ...this.#contentOf(row, fence),
       ...retentionOf(retention),
       due_at: dueAt(row),
       fence,
@@ -131,7 +135,7 @@ export class Rows {
     if (answer!.fence === null) return undefined
     const fence = Number(answer!.fence)
     try {
-      return { row: this.rowOf(answer!), fence }
+      return this.held(answer!, fence)
     } catch (error) {
       await this.setAside(call, answer!.id, fence)
       throw error
@@ -163,17 +167,22 @@ export class Rows {
 
   /** @throws MailError `STORE_UNAVAILABLE` for what cannot be read. */
   rowOf({ id, body, content }: Record<string, unknown>): Row {
-    const row = rowOfRecord(id as string, { body, content })
-    this.#keep(row)
-    return row
+    return rowOfRecord(textOf(id as string), { body, content })
+  }
+
+  /** The same for a row that was taken. */
+  held(answer: Record<string, unknown>, fence: number): Held {
+    const row = this.rowOf(answer)
+    this.#keep(row, fence)
+    return { row, fence }
   }
 
   #found([answer]: readonly Record<string, unknown>[]): Row | undefined {
     return typeof answer?.id === 'string' ? this.rowOf(answer) : undefined
   }
 
-  #keep({ id, work }: Row): void {
-    if (work) this.#kept.set(work, id)
+  #keep({ id, work }: Row, fence: number): void {
+    if (work) this.#kept.set(work, `${fence} ${id}`)
   }
 
   /** The columns of a row, which every write of it sends. */
@@ -190,8 +199,8 @@ export class Rows {
     }
   }
 
-  #contentOf(row: Row) {
-    const same = row.work !== undefined && this.#kept.get(row.work) === row.id
+  #contentOf(row: Row, fence: number) {
+    const same = row.work !== undefined && this.#kept.get(row.work) === `${fence} ${row.id}`
     return { content: row.work && !same ? recordOfRow(row).content : null, same_content: same }
   }
 }
