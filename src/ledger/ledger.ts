@@ -337,24 +337,18 @@ export class Ledger {
     const entry = this.#enter(delivery, given)
     const { row, fence } = entry
     const store = this.#writesFor(delivery)
-    let written: boolean
+    let failure: unknown
     try {
-      if (fence === undefined) written = (await this.#insert(entry, row, {}, store)) !== undefined
-      else written = await this.#settle(row, fence, {}, store)
+      if (fence === undefined) await this.#insert(entry, row, {}, store)
+      else if (!(await this.#settle(row, fence, {}, store))) failure = claimRanOut()
     } catch (error) {
-      const failure = await this.#whyNotTaken(row, error, store === this.store)
-      if (failure === undefined) written = true
-      else {
-        // The row of a claimed key is still to be removed.
-        if (fence === undefined) this.#drop(entry)
-        throw failure
-      }
+      failure = error
     }
-    if (!written) {
-      throw new MailError(
-        'STORE_UNAVAILABLE',
-        'The claim on the idempotency key ran out before the message was accepted.',
-      )
+    if (failure !== undefined && store === this.store) failure = await this.#whyNotTaken(row, failure)
+    if (failure !== undefined) {
+      // The row of a claimed key is still to be removed.
+      if (fence === undefined) this.#drop(entry)
+      throw failure
     }
     this.#promise(entry)
     this.#drop(entry)
@@ -363,14 +357,16 @@ export class Ledger {
   }
 
   /**
-   * The answer may have been lost and not the message. What a store failed at does not happen later, so one look tells;
-   * undefined when the message is there. Where that fails too, the error names the message, and it is denied from now on.
+   * The answer may have been lost and not the message: one look tells, and undefined says that it is there. From now on
+   * one that is not is denied; where the look fails too, the error names the message.
    */
-  async #whyNotTaken(row: Row, failure: unknown, isOurs: boolean): Promise<unknown> {
-    if (!isOurs || !(failure instanceof MailError) || failure.code !== 'STORE_UNAVAILABLE') return failure
+  async #whyNotTaken(row: Row, failure: unknown): Promise<unknown> {
+    if (!(failure instanceof MailError) || failure.code !== 'STORE_UNAVAILABLE') return failure
     const { id } = row
     try {
-      return (await this.store.read(id))?.accepted === true ? undefined : failure
+      if ((await this.store.read(id))?.accepted === true) return undefined
+      this.#deny(row)
+      return failure
     } catch {
       this.#deny(row)
       return withDetails(failure, { id })
@@ -472,3 +468,6 @@ export class Ledger {
     entry.finish()
   }
 }
+
+const claimRanOut = () =>
+  new MailError('STORE_UNAVAILABLE', 'The claim on the idempotency key ran out before the message was accepted.')
