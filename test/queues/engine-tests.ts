@@ -211,31 +211,6 @@ export function engineTests({ newGround, newMortalGround, pausesAll }: EngineTes
     await stopping
   })
 
-  test('a worker whose hands were full of jobs goes on looking into the store', async (t) => {
-    const ground = newGround()
-    const clock = fakeClock(Date.now())
-    const { provider, mailer: newMailer } = stage(t, ground)
-    const steps = numbered(6).map(() => pending())
-    provider.will(...steps)
-    const worker = await newMailer({ clock, timeout: hour, queue: { concurrency: 1 } })
-    worker.work()
-    await worker.queue.stats()
-    const sender = await newMailer({ clock, timeout: hour })
-    for (const subject of numbered(6)) await sender.enqueue({ ...message, subject })
-    await provider.called(1)
-    await sleep(700)
-    await clock.advance(30_000)
-    for (const step of steps) step.answer()
-    await until('all six are sent', () => provider.calls.length === 6)
-    const { id } = await sender.enqueue(message, { sendAt: clock.now() + 10_000 })
-    await loseJobs(ground)
-    await until('found', async () => {
-      await clock.advance(1_000)
-      await sleep(50)
-      return (await sender.messages.get(id))?.status === 'sent'
-    })
-  })
-
   test('close({ deadline }) under load: what was begun ends or is given up in time, the rest is another’s, nothing twice', async (t) => {
     const { provider, subjects, mailer: newMailer } = stage(t, newGround())
     const sender = await newMailer()
