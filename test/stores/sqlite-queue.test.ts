@@ -107,10 +107,11 @@ describe('P10: what one call hands out', () => {
 
   it('ends leases on rows that are nobody’s work only so many at a time', async () => {
     const { path, store, clock } = openStore()
-    for (const row of many(80, () => ({}))) {
+    const takenOver = async (row: Row) => {
       await store.settle({ ...row, status: 'sent' }, await claimed(store, row))
       await store.takeover(row.id, ['sent'], lease)
     }
+    await Promise.all(many(220, () => ({})).map(takenOver))
     await clock.advance(lease.ms)
     await store.due(10, lease)
     const leased = () =>

@@ -1,4 +1,4 @@
-import { DatabaseSync, type SQLInputValue, type StatementSync } from 'node:sqlite'
+import { DatabaseSync, type SQLInputValue, type SQLOutputValue, type StatementSync } from 'node:sqlite'
 import type { StoreTime } from './time.ts'
 
 export type Durability = 'power-loss' | 'process-crash'
@@ -8,11 +8,24 @@ const logKept = 64 * 1024 * 1024
 /** Kilobytes of pages in memory: labels come in no order, and reading their pages again and again costs most. */
 const cache = 16_000
 
-/** One open database file. What it throws is SQLite's own error; a lock that another connection holds is never waited for. */
+type Values = readonly SQLOutputValue[]
+
+/** Asked for arrays: the objects that `node:sqlite` makes take several times as long. */
+interface Prepared {
+  readonly statement: StatementSync
+  readonly columns: readonly string[]
+}
+
+/**
+ * One open database file. What it throws is SQLite's own error; a lock that another connection holds is never waited for.
+ *
+ * Statements that run often have no parameter in a LIMIT and none that is compared with `state`: SQLite prepares such a
+ * statement anew at every binding, to see which plan fits. Nor do any have numbered parameters, which Node 22 cannot bind.
+ */
 export class Connection {
   readonly time: StoreTime
   readonly #database: DatabaseSync
-  readonly #statements = new Map<string, StatementSync>()
+  readonly #statements = new Map<string, Prepared>()
 
   constructor(path: string, time: StoreTime) {
     this.time = time
@@ -40,21 +53,25 @@ export class Connection {
 
   /** How many rows it changed. */
   run(sql: string, ...values: SQLInputValue[]): number {
-    return Number(this.#statement(sql).run(...values).changes)
+    return Number(this.#prepared(sql).statement.run(...values).changes)
   }
 
   /** The number of the row it inserted; undefined when a conflict kept it out. */
   insert(sql: string, ...values: SQLInputValue[]): number | undefined {
-    const { changes, lastInsertRowid } = this.#statement(sql).run(...values)
+    const { changes, lastInsertRowid } = this.#prepared(sql).statement.run(...values)
     return Number(changes) === 0 ? undefined : Number(lastInsertRowid)
   }
 
   get<T extends object>(sql: string, ...values: SQLInputValue[]): T | undefined {
-    return this.#statement(sql).get(...values) as T | undefined
+    const { statement, columns } = this.#prepared(sql)
+    const found = statement.get(...values) as unknown as Values | undefined
+    return found && (rowOf(columns, found) as T)
   }
 
   all<T extends object>(sql: string, ...values: SQLInputValue[]): T[] {
-    return this.#statement(sql).all(...values) as T[]
+    const { statement, columns } = this.#prepared(sql)
+    const found = statement.all(...values) as unknown as Values[]
+    return found.map((one) => rowOf(columns, one) as T)
   }
 
   /** Several reads of one and the same state. */
@@ -73,13 +90,21 @@ export class Connection {
     this.#database.close()
   }
 
-  /** Prepared once; `sql` is one of our constants, with plain `?` only: Node 22 cannot bind `?1`. */
-  #statement(sql: string): StatementSync {
-    let statement = this.#statements.get(sql)
-    if (!statement) {
-      statement = this.#database.prepare(sql)
-      this.#statements.set(sql, statement)
+  /** Prepared once; `sql` is one of our constants. */
+  #prepared(sql: string): Prepared {
+    let prepared = this.#statements.get(sql)
+    if (!prepared) {
+      const statement = this.#database.prepare(sql)
+      statement.setReturnArrays(true)
+      prepared = { statement, columns: statement.columns().map(({ name }) => name) }
+      this.#statements.set(sql, prepared)
     }
-    return statement
+    return prepared
   }
+}
+
+function rowOf(columns: readonly string[], values: Values): Record<string, SQLOutputValue> {
+  const row: Record<string, SQLOutputValue> = {}
+  for (const [i, column] of columns.entries()) row[column] = values[i]!
+  return row
 }

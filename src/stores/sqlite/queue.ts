@@ -6,14 +6,16 @@ import type { Rows } from './rows.ts'
 import { resting, type Schedule, scheduleOf } from './schedule.ts'
 import { rowState } from './schema.ts'
 import { fromSql, tenantFromSql } from './sql-text.ts'
-import { rowOf, selectRows, type WithBody } from './stored-row.ts'
+import { rowOf, storedByNumber, type WithBody } from './stored-row.ts'
 
-/** Rows that one call makes ready at least, and tenants it looks at when there are more. */
+/** Rows that are made ready at once for up to as many that are asked for, and tenants looked at when there are more. */
 const ripenedAtOnce = 100
 const tenantsAtOnce = 32
 const ripenedPerTenant = 4
-/** Leases that ran out on rows that are nobody's work are ended beside those that are handed out, this many at once. */
-const endedAtOnce = 50
+/** Leases that ran out and are looked at: those on rows that are nobody's work are ended. */
+const lostAtOnce = 200
+/** Rows read ahead of a tenant that is alone. */
+const readAtOnce = 25
 /** Bytes of content handed out at once: they are decoded while the event loop waits. */
 const contentAtOnce = 8 * 1024 * 1024
 
@@ -24,8 +26,8 @@ const none: Tenants = new Set()
 export class Queue {
   readonly #rows: Rows
   /** The tenants whose turn was last: when rows are handed out, and when they are made ready. */
-  #served: string = ''
-  #ripened: string = ''
+  #served = ''
+  #ripened = ''
 
   constructor(rows: Rows) {
     this.#rows = rows
@@ -35,7 +37,7 @@ export class Queue {
     const hand = new Hand(this.#rows, connection, count, lease)
     this.#takeLost(connection, hand)
     if (!lost) {
-      this.#ripen(connection, Math.max(ripenedAtOnce, 2 * count))
+      for (let i = 0; i < count; i += ripenedAtOnce) this.#ripen(connection)
       this.#takeReady(connection, hand, without)
     }
     const next = nextDue(connection, without)
@@ -47,14 +49,15 @@ export class Queue {
   }
 
   #takeLost(connection: Connection, hand: Hand): void {
-    const lost = connection.all<WithBody>(
-      `${selectRows} INDEXED BY sendwright_messages_agenda WHERE state = ${rowState.leased} AND wake <= ?
-        ORDER BY wake LIMIT ?`,
+    const lost = connection.all<{ number: number }>(
+      `SELECT number FROM sendwright_messages INDEXED BY sendwright_messages_agenda
+        WHERE state = ${rowState.leased} AND wake <= ? ORDER BY wake LIMIT ${lostAtOnce}`,
       connection.time.steady(),
-      hand.room + endedAtOnce,
     )
-    for (const stored of lost) {
-      if (settledStatuses.has(stored.status) || stored.status === 'unknown') this.#endLease(connection, stored, hand)
+    for (const { number } of lost) {
+      const stored = storedByNumber(connection, number)
+      const rests = settledStatuses.has(stored.status) || stored.status === 'unknown'
+      if (rests) this.#endLease(connection, stored, hand)
       else if (hand.room > 0) hand.take(stored)
     }
   }
@@ -84,19 +87,17 @@ export class Queue {
    * Makes rows ready whose time has come, a bounded number. When there are more, every tenant gets some in turn, so that
    * thousands of one tenant's for the same moment do not delay another's one.
    */
-  #ripen(connection: Connection, most: number): void {
+  #ripen(connection: Connection): void {
     let ripened = 0
     for (const [state, now] of timed(connection)) {
       ripened += connection.run(
         `UPDATE sendwright_messages SET state = ${rowState.ready}, wake = NULL WHERE number IN (
           SELECT number FROM sendwright_messages INDEXED BY sendwright_messages_agenda
-            WHERE state = ? AND wake <= ? ORDER BY wake LIMIT ?)`,
-        state,
+            WHERE state = ${state} AND wake <= ? ORDER BY wake LIMIT ${ripenedAtOnce})`,
         now,
-        most - ripened,
       )
     }
-    if (ripened < most) return
+    if (ripened < ripenedAtOnce) return
     const looked = new Set<string>()
     while (looked.size < tenantsAtOnce) {
       const tenant = nextTenant(connection, 'waiting', this.#ripened)
@@ -107,10 +108,9 @@ export class Queue {
         connection.run(
           `UPDATE sendwright_messages SET state = ${rowState.ready}, wake = NULL WHERE number IN (
             SELECT number FROM sendwright_messages INDEXED BY sendwright_messages_waiting
-              WHERE state IN (${rowState.delayed}, ${rowState.scheduled}) AND tenant = ? AND state = ? AND wake <= ?
+              WHERE state IN (${rowState.delayed}, ${rowState.scheduled}) AND tenant = ? AND state = ${state} AND wake <= ?
               ORDER BY wake LIMIT ${ripenedPerTenant})`,
           tenant,
-          state,
           now,
         )
       }
@@ -123,14 +123,13 @@ export class Queue {
       if (tenant === undefined) return
       this.#served = tenant
       const alone = tenant === nextReady(connection, tenant, without)
-      const rows = connection.all<WithBody>(
-        `${selectRows} INDEXED BY sendwright_messages_ready WHERE state = ${rowState.ready} AND tenant = ?
-          ORDER BY priority DESC, place LIMIT ?`,
+      const rows = connection.all<{ number: number }>(
+        `SELECT number FROM sendwright_messages INDEXED BY sendwright_messages_ready
+          WHERE state = ${rowState.ready} AND tenant = ? ORDER BY priority DESC, place LIMIT ${alone ? readAtOnce : 1}`,
         tenant,
-        alone ? hand.room : 1,
       )
-      for (const stored of rows) {
-        if (hand.room > 0) hand.take(stored)
+      for (const { number } of rows) {
+        if (hand.room > 0) hand.take(storedByNumber(connection, number))
       }
     }
   }
@@ -218,8 +217,7 @@ function nextDue(connection: Connection, without: Tenants): number | undefined {
   const waits = timed(connection).flatMap(([state, now]) => {
     const first = connection.all<{ wake: number; tenant: string }>(
       `SELECT wake, tenant FROM sendwright_messages INDEXED BY sendwright_messages_agenda
-        WHERE state = ? AND wake IS NOT NULL ORDER BY wake LIMIT ${tenantsAtOnce}`,
-      state,
+        WHERE state = ${state} AND wake IS NOT NULL ORDER BY wake LIMIT ${tenantsAtOnce}`,
     )
     const asked = first.find(({ tenant }) => !without.has(tenantFromSql(tenant)))
     // Where only others are near, to look again then is early rather than late.

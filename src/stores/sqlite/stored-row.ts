@@ -38,6 +38,10 @@ export const selectRows = `SELECT ${columns}, body FROM sendwright_messages`
 export const storedById = (connection: Connection, id: string): StoredRow | undefined =>
   connection.get<StoredRow>(`SELECT ${columns} FROM sendwright_messages WHERE id = ?`, toSql(id))
 
+/** @param number Of a row that is there. */
+export const storedByNumber = (connection: Connection, number: number): WithBody =>
+  connection.get<WithBody>(`${selectRows} WHERE number = ?`, number)!
+
 export const storedByKey = (connection: Connection, key: string): WithBody | undefined =>
   connection.get<WithBody>(`${selectRows} WHERE key = ?`, toSql(key))
 

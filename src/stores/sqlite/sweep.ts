@@ -3,7 +3,7 @@ import type { Connection } from './connection.ts'
 import type { Rows } from './rows.ts'
 import { rowState } from './schema.ts'
 
-import { isGone, selectRows, type WithBody } from './stored-row.ts'
+import { isGone, type StoredRow, storedByNumber } from './stored-row.ts'
 
 /** Operations, or milliseconds, from one step to the next. */
 const everyOperations = 16
@@ -64,21 +64,21 @@ export class Sweep {
   #sweepMessages(connection: Connection, count: number): void {
     let left = count
     for (const state of [rowState.kept, rowState.content]) {
-      const over = connection.all<WithBody>(
-        `${selectRows} INDEXED BY sendwright_messages_agenda WHERE state = ? AND wake <= ? ORDER BY wake LIMIT ?`,
-        state,
+      const over = connection.all<{ number: number }>(
+        `SELECT number FROM sendwright_messages INDEXED BY sendwright_messages_agenda
+          WHERE state = ${state} AND wake <= ? ORDER BY wake LIMIT ${most}`,
         connection.time.steady(),
-        left,
       )
-      for (const stored of over) {
+      for (const { number } of over.slice(0, left)) {
+        const stored = storedByNumber(connection, number)
         if (state === rowState.kept && isGone(stored, connection.time.steady())) this.#rows.remove(connection, stored)
         else this.#dropContent(connection, stored)
       }
-      left -= over.length
+      left = Math.max(0, left - over.length)
     }
   }
 
-  #dropContent(connection: Connection, stored: WithBody): void {
+  #dropContent(connection: Connection, stored: StoredRow): void {
     const settled = settledStatuses.has(stored.status) && stored.kept_until !== null
     this.#rows.dropContent(connection, stored)
     connection.run(
