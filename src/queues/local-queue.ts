@@ -138,12 +138,7 @@ export class LocalQueue {
       for (const id of unreadable) ledger.warnUnreadable(id)
       for (const one of held) {
         void gate.add(async () => {
-          if (this.#stopped || this.#paused || sharedPause?.isOn) {
-            await giveBack(one)
-            // Who ends the pause need not be in this process.
-            if (sharedPause) this.#sleep(poll)
-            return
-          }
+          if (this.#stopped || this.#paused || sharedPause?.isOn) return giveBack(one)
           await run(one)
           // In batches: asking for one row after each would cost a round trip a message.
           if (2 * gate.size <= concurrency) this.wake()
