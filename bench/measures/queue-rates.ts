@@ -60,7 +60,7 @@ async function ours(): Promise<{ accepted: Cost; worked: Cost }> {
   mailer.work({ concurrency })
   const worked = await line.passed
   await mailer.close()
-  await engine?.close()
+  await engine?.remove()
   await opened.close()
   return { accepted, worked }
 }

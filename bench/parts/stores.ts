@@ -9,10 +9,10 @@ const ways = {
   queue: 'accept + due + settle',
 } as const
 
-export async function stores({ rounds }: PartOptions): Promise<void> {
+export async function stores({ rounds, alone }: PartOptions): Promise<void> {
   const { engines, stop } = await findServers()
   heading('Stores: messages a second, 1 kB, against the bare engine that writes the same texts as durably')
-  for (const engine of engines) await writes(engine, rounds)
+  for (const engine of engines) await writes(engine, rounds, alone ? [1, 16, 64] : [1, 64])
   heading('Stores: the whole mailer.send with the memory provider, 64 at a time')
   const sends = Object.fromEntries(engines.map((engine) => [engine, ['store-sends.ts', engine] as const]))
   const sent = await contest(sends, rounds)
@@ -26,9 +26,9 @@ export async function stores({ rounds }: PartOptions): Promise<void> {
   await stop()
 }
 
-async function writes(engine: EngineName, rounds: number): Promise<void> {
+async function writes(engine: EngineName, rounds: number, widths: readonly number[]): Promise<void> {
   for (const [way, what] of Object.entries(ways)) {
-    for (const width of [1, 16, 64]) {
+    for (const width of widths) {
       const measure = (contestant: string) => ['store-writes.ts', engine, contestant, way, width] as const
       const name = `${engine}, ${what}, ${width} at a time`
       if (engine === 'memory') {
