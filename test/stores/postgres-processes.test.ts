@@ -34,7 +34,7 @@ await overPostgres(`postgres between ${processes} processes (SEED=${seed})`, (se
     await Promise.all(programs.map(({ ended }) => ended))
     await checkPostgresData(pool, schema)
     return programs.map(({ out, err }) => {
-      assert.equal(err, '')
+      assert.match(out, /^ready\n.+\n$/, err)
       return JSON.parse(out.slice('ready\n'.length)) as T[]
     })
   }
