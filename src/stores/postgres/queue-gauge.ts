@@ -2,16 +2,18 @@ import { MailError } from '../../errors.ts'
 
 /** Faster than any database takes rows, in rows a millisecond: how long a count can be trusted follows from it. */
 const fastestGrowth = 20
-const soonest = 1_000
+/** Between two counts, in milliseconds: at least a second, or less where counting costs little. */
+const pause = { least: 10, most: 1_000, perRow: 0.01 }
 const latest = 60_000
 
 /**
  * Whether the queue is full, without counting it at every write: a count holds until the queue could have grown to its
- * bound since, and one that says the queue is full holds for a second. So the bound may be passed by what many processes
- * write in a second.
+ * bound since, and one that says the queue is full holds for a second at most. So the bound may be passed by what many
+ * processes write in a second.
  */
 export class QueueGauge {
   readonly #most: number
+  readonly #soonest: number
   readonly #count: (most: number) => Promise<number>
   #counted = 0
   #countedAt = Number.NEGATIVE_INFINITY
@@ -22,6 +24,7 @@ export class QueueGauge {
   /** @param count How many wait, counted no further than `most`. */
   constructor(most: number, count: (most: number) => Promise<number>) {
     this.#most = most
+    this.#soonest = Math.min(Math.max(most * pause.perRow, pause.least), pause.most)
     this.#count = count
   }
 
@@ -29,7 +32,7 @@ export class QueueGauge {
   async take(): Promise<boolean> {
     const age = performance.now() - this.#countedAt
     const room = this.#most - this.#counted - this.#taken
-    if (age > Math.max(soonest, Math.min(latest, room / fastestGrowth))) await this.#recount()
+    if (age > Math.max(this.#soonest, Math.min(latest, room / fastestGrowth))) await this.#recount()
     if (this.#counted + this.#taken >= this.#most) return false
     this.#taken++
     return true

@@ -1,8 +1,8 @@
 import { settings } from './shared.ts'
 
 /**
- * The sliding windows of \`window.ts\`, bucket for bucket: 61 counts a window in a ring, in one array for all windows of a key.
- * Slot \`s\` of window \`i\` is element \`61 * (i - 1) + s + 1\`.
+ * The sliding windows of `window.ts`, bucket for bucket: 61 counts a window in a ring, in one array for all windows of a key.
+ * Slot `s` of window `i` is element `61 * (i - 1) + s + 1`.
  */
 export const limitFunctions = (schema: string): string =>
   [windows, take, besides].map((part) => part(schema)).join('\n')

@@ -3,7 +3,7 @@ import { settings } from './shared.ts'
 export const queueFunctions = (schema: string): string =>
   [ripening, due, besides].map((part) => part(schema)).join('\n')
 
-/** Rows of \`work\` are changed here without a lock of their message, but those that are locked are passed over. */
+/** Rows of `work` are changed here without a lock of their message, but those that are locked are passed over. */
 const ripening = (schema: string) => `
 -- Makes ready what was put off (1) or scheduled (2) and has come due: first those due longest; when there are more, a few of
 -- each tenant, so that none waits for another's thousands. A bounded number in all.
