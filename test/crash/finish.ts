@@ -21,7 +21,7 @@ export async function drain(mailer: Mailer, patience = 40_000): Promise<void> {
     mailer.work({ concurrency: 20 })
     const pages = await Promise.all(unfinished.map((status) => mailer.messages.list({ status, limit: 1 })))
     if (pages.every(({ items, cursor }) => items.length === 0 && cursor === undefined)) return
-    await sleep(250)
+    await sleep(400)
   }
 }
 

@@ -54,7 +54,7 @@ const nothing: Ending = { taken: 0, ledger: [] }
 const held = (taken: 0 | 1): Ending => ({ taken, ledger: ['unknown'] })
 const sent: Ending = { taken: 1, ledger: ['sent'] }
 
-/** Before, after, and, when it died during the step, either. */
+/** Before, after, and, where that differs, during the step, when it may end either way. */
 function around(flow: Flow, step: Step, before: Ending, after: Ending): Point[] {
   const point = (moment: Moment, endings: readonly Ending[]): Point => ({
     name: `${flow.name}: ${moment} ${words[step]}`,
@@ -62,7 +62,8 @@ function around(flow: Flow, step: Step, before: Ending, after: Ending): Point[] 
     death: { step, moment },
     endings,
   })
-  return [point('before', [before]), point('during', [before, after]), point('after', [after])]
+  const during = before === after ? [] : [point('during', [before, after])]
+  return [point('before', [before]), ...during, point('after', [after])]
 }
 
 const words: Record<Step, string> = {
