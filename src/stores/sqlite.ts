@@ -25,8 +25,8 @@ export interface SqliteStoreOptions {
  * The file is opened by the first call and made when it does not exist; its folder must. It may hold tables of your own:
  * Sendwright's begin with `sendwright_`. It is also a Keyv adapter, for the application's other data: `new Keyv({ store })`.
  *
- * The file is put into WAL mode, so back it up with `VACUUM INTO` or with its
- * `-wal` file.
+ * The file is put into WAL mode: back it up with SQLite's own means, such as `VACUUM INTO`, and never by reading it in a
+ * process that has it open, which would end the locks SQLite holds.
  *
  * @throws MailError `CONFIGURATION_ERROR` for a path or options that cannot be meant. What turns out only on opening (no
  * database, no write access, a network file system, written by a newer release) rejects the first call with the same code.
@@ -63,8 +63,9 @@ function checkedPath(path: unknown): string {
 }
 
 function checkOptions(options: unknown): void {
-  if (typeof options !== 'object' || options === null)
+  if (typeof options !== 'object' || options === null) {
     throw configurationError('sqlite(path, options) takes an object.')
+  }
   const known = ['durability', 'maxQueued', 'clock']
   const unknown = Object.keys(options).find((name) => !known.includes(name))
   if (unknown !== undefined) {

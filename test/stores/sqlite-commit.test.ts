@@ -11,7 +11,7 @@ import { StoreTime } from '../../src/stores/sqlite/time.ts'
 import { sqlite } from '../../src/stores/sqlite.ts'
 import { rowOf, suppression, work } from '../../src/testing/stores/samples.ts'
 import { start } from '../support/program.ts'
-import { checkSqliteData, onFile, tableSizes } from '../support/sqlite-data.ts'
+import { checkSqliteData, execOnFile, onFile, tableSizes } from '../support/sqlite-data.ts'
 import { newDatabase } from '../support/sqlite-files.ts'
 
 const lease = { owner: 'test', ms: 40_000 }
@@ -160,6 +160,20 @@ describe('a locked file', () => {
     Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, 1_700)
     await assert.rejects(claim as Promise<unknown>, unavailable(/locked|held up/))
     assert.equal(tableSizes(path).messages, 0)
+  })
+})
+
+describe('a transaction that cannot begin', () => {
+  it('leaves no lock behind', async () => {
+    const path = newDatabase()
+    const store = sqlite(path)
+    closing.push(() => store.close())
+    await store.counters.add('a', 1)
+    execOnFile(path, 'ALTER TABLE sendwright_store RENAME TO elsewhere')
+    for (let i = 0; i < 2; i++) await assert.rejects(store.counters.add('a', 1) as Promise<void>, unavailable(/failed/))
+    execOnFile(path, 'ALTER TABLE elsewhere RENAME TO sendwright_store')
+    await store.counters.add('a', 1)
+    assert.deepEqual(await store.counters.read(['a']), [2])
   })
 })
 

@@ -41,12 +41,10 @@ export class Database {
     return this.#opened.connection
   }
 
-  /** Begins a write transaction: no other connection writes until its end. */
+  /** Begins a write transaction: no other connection writes until its end, which is the caller's to bring about. */
   begin(connection: Connection): void {
     connection.run('BEGIN IMMEDIATE')
-    if (keepTime(connection) === migrations.length) return
-    connection.run('ROLLBACK')
-    throw this.#newer()
+    if (keepTime(connection) !== migrations.length) throw this.#newer()
   }
 
   close(): void {

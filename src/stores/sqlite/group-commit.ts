@@ -148,9 +148,9 @@ export class GroupCommit {
 
   /** @returns the operations that are still to be done. */
   #transact(connection: Connection, batch: readonly Operation[]): readonly Operation[] {
-    this.#database.begin(connection)
     const ends: (() => void)[] = []
     try {
+      this.#database.begin(connection)
       const started = performance.now()
       for (const operation of batch) {
         const end = this.#run(connection, operation)

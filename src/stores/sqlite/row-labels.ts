@@ -42,9 +42,8 @@ export function unlabelRow(connection: Connection, stored: StoredRow): void {
 /** The newest row to which a provider gave this id. @throws MailError `STORE_UNAVAILABLE` when it cannot be read. */
 export function findByProviderId(connection: Connection, providerId: string): Row | undefined {
   const labelled = connection.all<{ number: number }>(
-    'SELECT number FROM sendwright_labels WHERE label = ? ORDER BY created_at DESC, number DESC LIMIT ?',
+    `SELECT number FROM sendwright_labels WHERE label = ? ORDER BY created_at DESC, number DESC LIMIT ${mostAlike}`,
     providerLabel(providerId),
-    mostAlike,
   )
   for (const { number } of labelled) {
     const stored = liveByNumber(connection, number)

@@ -84,8 +84,8 @@ export const migrations: readonly string[] = [
   CREATE TABLE sendwright_entries (
     namespace TEXT NOT NULL,
     key TEXT NOT NULL,
-    value TEXT NOT NULL,
     until INTEGER,
+    value TEXT NOT NULL,
     PRIMARY KEY (namespace, key)
   );
   `,

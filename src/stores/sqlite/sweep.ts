@@ -2,7 +2,6 @@ import { settledStatuses } from '../store.ts'
 import type { Connection } from './connection.ts'
 import type { Rows } from './rows.ts'
 import { rowState } from './schema.ts'
-
 import { isGone, type StoredRow, storedByNumber } from './stored-row.ts'
 
 /** Operations, or milliseconds, from one step to the next. */
@@ -12,6 +11,8 @@ const everyMs = 1_000
 const fewest = 16
 const perOperation = 2
 const most = 128
+/** Milliseconds of one step: to forget large content takes its time. */
+const longestStep = 8
 /** Entries of each of the small tables that one transaction looks at. */
 const lookedAtOnce = 32
 /** A step of the wall clock must not take away for good what is suppressed until a day it has not reached. */
@@ -62,6 +63,7 @@ export class Sweep {
   }
 
   #sweepMessages(connection: Connection, count: number): void {
+    const started = performance.now()
     let left = count
     for (const state of [rowState.kept, rowState.content]) {
       const over = connection.all<{ number: number }>(
@@ -73,6 +75,7 @@ export class Sweep {
         const stored = storedByNumber(connection, number)
         if (state === rowState.kept && isGone(stored, connection.time.steady())) this.#rows.remove(connection, stored)
         else this.#dropContent(connection, stored)
+        if (performance.now() - started >= longestStep) return
       }
       left = Math.max(0, left - over.length)
     }
