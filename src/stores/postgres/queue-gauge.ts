@@ -2,7 +2,7 @@ import { MailError } from '../../errors.ts'
 
 /** Faster than any database takes rows, in rows a millisecond: how long a count can be trusted follows from it. */
 const fastestGrowth = 20
-/** Between two counts, in milliseconds: at least a second, or less where counting costs little. */
+/** Between two counts, in milliseconds: the more rows may wait, the longer. */
 const pause = { least: 10, most: 1_000, perRow: 0.01 }
 const latest = 60_000
 
