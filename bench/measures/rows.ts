@@ -8,17 +8,18 @@ const run = `${process.pid}-${Date.now().toString(36)}`
 
 export const lease = { owner: 'bench', ms: 30_000 }
 
-/** What a direct send writes with its first attempt: about 1 kB of JSON with its key, a tag and one recipient. */
+/** What a direct send writes with its first attempt: about 1 kB of JSON at its end, with a tag and one recipient. */
 export function sendRow(n: number): Row {
-  return {
-    ...rowOf(n),
-    kind: 'send',
-    key: hash(`key-${n}`),
-    fingerprint: hash(`fingerprint-${n}`),
-    status: 'dispatching',
-    attempts: [{ number: 1, provider: 'outbox', startedAt: new Date().toISOString() }],
-  }
+  const attempt = { number: 1, provider: 'outbox', startedAt: new Date().toISOString() }
+  return { ...rowOf(n), kind: 'send', status: 'dispatching', attempts: [attempt] }
 }
+
+/** The same with an idempotency key. */
+export const keyedRow = (n: number): Row => ({
+  ...sendRow(n),
+  key: hash(`key-${n}`),
+  fingerprint: hash(`fingerprint-${n}`),
+})
 
 /** What `enqueue` writes: the row, and as its content the small message. */
 export function queuedRow(n: number): Row {
@@ -56,7 +57,7 @@ function rowOf(n: number): Omit<Row, 'kind' | 'status'> {
     accepted: true,
     messageId: `<${id}@acme.example>`,
     from: 'orders@acme.example',
-    subject: `${messages.small.subject}, and it was packed with care by somebody who hopes that you like what is in it`,
+    subject: `${messages.small.subject}: ${messages.small.text.slice(0, 150)}`,
     stream: 'transactional',
     tags: ['order-shipped'],
     recipients: [{ address: `reader-${n}@example.com`, field: 'to', status: 'pending' }],

@@ -4,7 +4,7 @@
  */
 import { type EngineName, openEngine } from './engines.ts'
 import { all, report } from './measure.ts'
-import { jsonOf, lease, queuedRow, sendRow, settledRow } from './rows.ts'
+import { jsonOf, keyedRow, lease, queuedRow, settledRow } from './rows.ts'
 
 const [engine, way, times = '5000'] = process.argv.slice(2)
 const count = Number(times)
@@ -15,7 +15,7 @@ const { store } = opened
 let json = 0
 
 async function write(n: number): Promise<void> {
-  const row = way === 'queue' ? queuedRow(n) : sendRow(n)
+  const row = way === 'queue' ? queuedRow(n) : keyedRow(n)
   const claim = await store.claim(row, way === 'queue' ? {} : { lease })
   if (claim.state !== 'claimed') throw new Error('not written')
   const last = way === 'queue' ? row : settledRow(row)

@@ -1,21 +1,23 @@
 /**
  * What accepting and settling a message costs in a store, against the bare engine that writes the same texts as durably:
- * `store-writes.ts <engine> <ours|raw> <send|queue> <concurrency> [ms]`. `send` is a claim with a lease and a settle;
- * `queue` is a claim without, the look for what is due, and a settle, in rounds of as many as the concurrency.
+ * `store-writes.ts <engine> <ours|raw> <send|keyed|queue> <concurrency> [ms]`. `send` is a claim with a lease and a settle,
+ * `keyed` the same with an idempotency key; `queue` is a claim without a lease, the look for what is due, and a settle, in
+ * rounds of as many as the concurrency.
  */
 import type { Held } from '../../src/stores/store.ts'
 import { type EngineName, type OpenEngine, openEngine } from './engines.ts'
 import { measureFor, report } from './measure.ts'
 import { openRawEngine, type RawEngine } from './raw-engines.ts'
-import { jsonOf, lease, queuedRow, sendRow, settledRow } from './rows.ts'
+import { jsonOf, keyedRow, lease, queuedRow, sendRow, settledRow } from './rows.ts'
 
 const [engine, contestant, way, concurrency, ms = '1000'] = process.argv.slice(2)
 const width = Number(concurrency)
+const directRow = way === 'keyed' ? keyedRow : sendRow
 
 const oursSend =
   ({ store }: OpenEngine) =>
   async (n: number) => {
-    const row = sendRow(n)
+    const row = directRow(n)
     const claim = await store.claim(row, { lease })
     if (claim.state !== 'claimed' || !(await store.settle(settledRow(row), claim.fence))) throw new Error('not written')
   }
@@ -33,7 +35,7 @@ const oursQueue =
   }
 
 const rawSend = (raw: RawEngine) => async (n: number) => {
-  const row = sendRow(n)
+  const row = directRow(n)
   await raw.insert(row.id, jsonOf(row).body, null)
   await raw.update(row.id, jsonOf(settledRow(row)).body)
 }

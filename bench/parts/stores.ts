@@ -4,15 +4,16 @@ import { count, fixed, heading, line, times } from '../print.ts'
 import { findServers } from '../servers.ts'
 import type { PartOptions } from './part.ts'
 
-const ways = {
-  send: 'accept + settle',
-  queue: 'accept + due + settle',
-} as const
+const ways = [
+  { way: 'send', what: 'accept + settle', widths: [1, 16, 64] },
+  { way: 'keyed', what: 'the same with a key', widths: [64] },
+  { way: 'queue', what: 'accept + due + settle', widths: [1, 16, 64] },
+] as const
 
 export async function stores({ rounds, alone }: PartOptions): Promise<void> {
   const { engines, stop } = await findServers()
   heading('Stores: messages a second, 1 kB, against the bare engine that writes the same texts as durably')
-  for (const engine of engines) await writes(engine, rounds, alone ? [1, 16, 64] : [1, 64])
+  for (const engine of engines) await writes(engine, rounds, alone)
   heading('Stores: the whole mailer.send with the memory provider, 64 at a time')
   const sends = Object.fromEntries(engines.map((engine) => [engine, ['store-sends.ts', engine] as const]))
   const sent = await contest(sends, rounds)
@@ -26,22 +27,23 @@ export async function stores({ rounds, alone }: PartOptions): Promise<void> {
   await stop()
 }
 
-async function writes(engine: EngineName, rounds: number, widths: readonly number[]): Promise<void> {
-  for (const [way, what] of Object.entries(ways)) {
-    for (const width of widths) {
+async function writes(engine: EngineName, rounds: number, alone: boolean): Promise<void> {
+  for (const { way, what, widths } of ways) {
+    for (const width of alone ? widths : [64]) {
       const measure = (contestant: string) => ['store-writes.ts', engine, contestant, way, width] as const
       const name = `${engine}, ${what}, ${width} at a time`
       if (engine === 'memory') {
         const { ours } = await contest({ ours: measure('ours') }, 1)
-        line(name, `${count(ours.of('rate'))}`)
+        line(name, count(ours.of('rate')))
         continue
       }
       const { ours, raw } = await contest({ ours: measure('ours'), raw: measure('raw') }, rounds)
-      const commits =
-        engine === 'sqlite' ? `, ${fixed(ours.of('commits'), 2)} fsyncs each to ${fixed(raw.of('commits'), 2)}` : ''
+      const fsyncs = [ours, raw].map((runs) => fixed(runs.of('commits'), 2))
       line(
         name,
-        `${count(ours.of('rate'))} to ${count(raw.of('rate'))}: ${times(ours.to(raw, 'rate'))}${commits}`,
+        `${count(ours.of('rate'))} to ${count(raw.of('rate'))}: ${times(ours.to(raw, 'rate'))}${
+          engine === 'sqlite' ? `, fsyncs each ${fsyncs[0]} to ${fsyncs[1]}` : ''
+        }`,
         engine === 'sqlite' && way === 'send' && width === 64 ? 'aim: at least 0.5 ×' : '',
       )
     }
