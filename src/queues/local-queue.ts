@@ -145,7 +145,7 @@ export class LocalQueue {
         })
       }
       if (held.length < room) {
-        const soonest = Math.min(next ?? poll, resting.next() ?? poll)
+        const soonest = Math.min(next ?? poll, resting.next() ?? poll, poll)
         return this.#sleep(soonest, next !== undefined || without.size > 0)
       }
     }
@@ -153,9 +153,9 @@ export class LocalQueue {
 
   #sleep(ms: number, waiting = true): void {
     if (this.#stopped) return
-    const { clock, holdsProcess, poll } = this.#parts
+    const { clock, holdsProcess } = this.#parts
     this.#timer?.cancel()
-    this.#timer = clock.setTimeout(() => this.wake(), Math.min(ms, poll))
+    this.#timer = clock.setTimeout(() => this.wake(), ms)
     if (holdsProcess === 'never' || (holdsProcess === 'waiting' && !waiting)) this.#timer.unref()
   }
 }

@@ -30,6 +30,7 @@ export interface Stage {
   well(): Promise<void>
   /** Resolves when nothing waits and nobody works on anything. */
   rest(): Promise<void>
+  /** Once, however often it is called. */
   close(): Promise<void>
 }
 
@@ -49,6 +50,7 @@ export async function stageOn(ground: Ground, options: Partial<MailerOptions> = 
   const warnings: string[] = []
   const verbs: string[] = []
   let around = passing
+  let closing: Promise<void> | undefined
   const mailer = createMailer({
     from: 'Acme <hello@acme.example>',
     providers: { post: smtp({ url: post.url }) },
@@ -86,13 +88,16 @@ export async function stageOn(ground: Ground, options: Partial<MailerOptions> = 
         return pages.every(({ items }) => items.length === 0)
       })
     },
-    async close() {
-      around = passing
-      await mailer.close({ deadline: 0 })
-      // A driver waits for the other end to hang up.
-      await place.close()
-      await free()
-      await post.close()
+    close() {
+      closing ??= (async () => {
+        around = passing
+        await mailer.close({ deadline: 0 })
+        // A driver waits for the other end to hang up.
+        await place.close()
+        await free()
+        await post.close()
+      })()
+      return closing
     },
   }
 }
