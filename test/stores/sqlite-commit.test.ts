@@ -157,7 +157,7 @@ describe('a locked file', () => {
     closing.push(() => store.close())
     await store.read('msg_none')
     const claim = store.claim(rowOf(), {})
-    Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, 1_700)
+    Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, 1_900)
     await assert.rejects(claim as Promise<unknown>, unavailable(/locked|held up/))
     assert.equal(tableSizes(path).messages, 0)
   })

@@ -4,7 +4,7 @@ import type { Database } from './database.ts'
 import { isBusy, storeError, unavailable } from './sqlite-error.ts'
 
 /** Less than the checked wrapper waits: what its caller was told has failed must not happen later. */
-const longestWait = 1_600
+const longestWait = 1_800
 /** Operations in one transaction, and milliseconds after which it takes no more of them, so that the event loop goes on. */
 const mostOperations = 256
 const longestTurn = 8
