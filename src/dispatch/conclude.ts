@@ -41,7 +41,9 @@ export async function conclude(parts: ConcludeParts, entry: Entry, failure?: Mai
   if (later !== undefined) {
     const lastError = failure ? { lastError: errorFacts(failure) } : {}
     const row: Row = { ...reopened(entry.row), status: 'queued', dueAt: later.dueAt, runs: later.runs, ...lastError }
-    await ledger.settle(entry, row, { delay: later.dueAt - parts.clock.now() })
+    // Reckoned once: the wall clock may be set while this is written.
+    entry.delay = later.dueAt - parts.clock.now()
+    await ledger.settle(entry, row, { delay: entry.delay })
     return receiptOf(row)
   }
   if (failure && !entry.promised && unwritten.has(failure.code)) {

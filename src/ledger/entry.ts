@@ -10,6 +10,8 @@ export class Entry {
   /** Whether the store holds it as accepted. */
   promised: boolean
   delivery: Delivery
+  /** Milliseconds until its next run, once it went back to the queue. */
+  delay: number | undefined
   /** The attempt that may hand over now. */
   #turn: Delivery['attempt']
   #handOver: PromiseWithResolvers<void> | undefined

@@ -93,9 +93,9 @@ export function queueWork(parts: Parts, finish: (entry: Entry) => Promise<Receip
   }
   const run = async (held: Held): Promise<void> => {
     try {
-      const row = await runHeld(parts, held, finish)
-      if (row?.lastError?.code === 'SEND_LIMIT_EXCEEDED') resting.add(row.tenant, (row.dueAt ?? 0) - clock.now())
-      if (row?.status === 'queued') await waits(row)
+      const { row, delay = 0 } = await runHeld(parts, held, finish)
+      if (row.lastError?.code === 'SEND_LIMIT_EXCEEDED') resting.add(row.tenant, delay)
+      if (row.status === 'queued') await waits(row)
     } catch (error) {
       // The row tells what became of the message; nobody waits for this promise.
       if (!(error instanceof MailError) || error.receipt === undefined) ledger.warn(error, held.row.id)
@@ -210,13 +210,17 @@ export async function settleHeld({ ledger, store }: Parts, held: Held, row: Row,
 }
 
 /** Brings a taken row to its end, or to its next wait. Answers it as it was last written. */
-async function runHeld(parts: Parts, held: Held, finish: (entry: Entry) => Promise<Receipt>): Promise<Row | undefined> {
+async function runHeld(
+  parts: Parts,
+  held: Held,
+  finish: (entry: Entry) => Promise<Receipt>,
+): Promise<Pick<Entry, 'row'> & Partial<Pick<Entry, 'delay'>>> {
   const { ledger, clock, underWay } = parts
   const row = ledger.asFound(held.row)
   const { work } = row
   if ((row.status !== 'queued' && row.status !== 'scheduled') || !work) {
     await settleHeld(parts, held, row)
-    return row
+    return { row }
   }
   const deadline = underWay.begin(work.timeout)
   try {
@@ -227,11 +231,11 @@ async function runHeld(parts: Parts, held: Held, finish: (entry: Entry) => Promi
         ? { ...row, status: 'queued', dueAt: clock.now() + whenTenantsFail, lastError }
         : ended(row, 'failed', lastError)
       await settleHeld(parts, held, next, context.retryable ? whenTenantsFail : 0)
-      return next
+      return { row: next }
     }
     const entry = ledger.adopt({ row, fence: held.fence }, deliveryOf(row, work, context, deadline))
     await finish(entry)
-    return entry.row
+    return entry
   } finally {
     deadline.end()
   }
