@@ -2,7 +2,7 @@ import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { smtp } from '../../providers/smtp.ts'
-import { createMailer, type Receipt } from '../../src/index.ts'
+import { createMailer, MailError, type Receipt } from '../../src/index.ts'
 import { createSmtpServer } from '../../src/testing/smtp-server.ts'
 import { Chance } from '../crash/chance.ts'
 import { start } from '../support/program.ts'
@@ -22,14 +22,27 @@ export function killTests(newGround: () => Ground): void {
     const { store, engine, free } = await open(ground)
     const options = { from: 'Acme <hello@acme.example>', providers: { relay: smtp({ url: post.url }) }, timeout: 1_000 }
     const sender = createMailer({ ...options, store, queue: { engine, work: false } })
+    t.after(async () => {
+      await sender.close({ deadline: 0 })
+      await free()
+    })
     const accepted: Receipt[] = []
+    let calls = 0
+    let refused = 0
     let loading = true
     const load = async () => {
       while (loading) {
-        const subject = `message ${accepted.length}-${chance.between(0, 1e9)}`
+        const subject = `message ${++calls}`
         const sendAt = chance.is(0.2) ? { sendAt: Date.now() + chance.between(50, 1_000) } : {}
         const priority = chance.between(-10, 11)
-        accepted.push(await sender.enqueue({ to: 'ada@example.com', subject, text: 'Hello' }, { ...sendAt, priority }))
+        const message = { to: 'ada@example.com', subject, text: 'Hello' }
+        try {
+          accepted.push(await sender.enqueue(message, { ...sendAt, priority }))
+        } catch (error) {
+          // A machine under load may take longer than a call has; then nobody was promised anything.
+          if (!(error instanceof MailError)) throw error
+          refused++
+        }
         await sleep(chance.between(0, 6))
       }
     }
@@ -55,6 +68,10 @@ export function killTests(newGround: () => Ground): void {
     const last = await open(ground)
     // Without the engine: what the ledger alone still knows must do.
     const finisher = createMailer({ ...options, store: last.store, queue: { work: true, concurrency: 20 } })
+    t.after(async () => {
+      await finisher.close({ deadline: 0 })
+      await last.free()
+    })
     const statuses = new Map<string, string | undefined>()
     await until(
       'everything settled',
@@ -69,14 +86,12 @@ export function killTests(newGround: () => Ground): void {
     )
     const taken = Map.groupBy(await post.accepted(), ({ subject }) => subject)
     const of = (status: string) => accepted.filter(({ id }) => statuses.get(id) === status)
-    const doubled = accepted.filter(({ subject }) => (taken.get(subject)?.length ?? 0) > 1)
+    const doubled = [...taken].filter(([, mails]) => mails.length > 1)
     const lost = of('sent').filter(({ subject }) => !taken.has(subject))
-    t.diagnostic(`${accepted.length} accepted, ${kills} kills, ${of('unknown').length} unknown`)
+    t.diagnostic(`${accepted.length} accepted, ${refused} refused, ${kills} kills, ${of('unknown').length} unknown`)
     assert.deepEqual(doubled, [])
     assert.deepEqual(lost, [])
     assert.ok(of('sent').length > accepted.length / 2)
     assert.ok(of('unknown').length <= 5 * (kills + 2), 'only what was being handed over')
-    await Promise.all([sender.close(), finisher.close()])
-    await Promise.all([free(), last.free()])
   })
 }

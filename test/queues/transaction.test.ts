@@ -201,6 +201,21 @@ await overPostgres('enqueue in the application’s own transaction', (server: Po
           await until('sent', async () => (await mailer.messages.get(id))?.status === 'sent')
           assert.equal(provider.calls.length, 1)
         })
+
+        test(`works in ${level} while others sweep up what is over`, async (t) => {
+          const { mailer: newMailer, transaction, orders } = shop(t, engine)
+          const mailer = newMailer({ retention: { records: 1, content: 1 } })
+          const box = () => mailer.send(message, { sandbox: true })
+          for (let n = 0; n < 50; n++) await box()
+          const { number } = newOrder()
+          // One write in eight sweeps. What the snapshot shows is gone when the second half is written.
+          await transaction(async (client) => {
+            await insertOrder(client, number)
+            for (let n = 0; n < 50; n++) await box()
+            for (let n = 0; n < 30; n++) await mailer.enqueue(message, { transaction: client, sandbox: true })
+          }, `BEGIN ISOLATION LEVEL ${level}`)
+          assert.ok((await orders()).includes(number))
+        })
       }
 
       test('many at once in one transaction, and a batch of them', async (t) => {
