@@ -8,7 +8,7 @@ import { globSync } from 'node:fs'
 import { run } from 'node:test'
 import { spec } from 'node:test/reporters'
 
-const perTest = 180_000
+const perTest = 600_000
 
 const given = process.argv.slice(2)
 const files = globSync(given.length > 0 ? given : ['test/**/*.test.ts']).sort()
