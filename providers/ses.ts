@@ -1,13 +1,14 @@
 import type { SESv2Client } from '@aws-sdk/client-sesv2'
 import type { AddressInput, Answer, Capabilities, HandOverFailure, Provider } from '../src/provider.ts'
 import { configurationError, handOverError, type MailError } from '../src/provider.ts'
-import { payloadOf, refuseDelivery, type SesProviderOptions } from './ses/payload.ts'
+import { payloadOf, refuseDelivery } from './ses/payload.ts'
+import type { SesProviderOptions } from './ses/provider-options.ts'
 import { type Call, Exchange, type HttpAnswer } from './shared/exchange.ts'
 import { lazy, loadPeer } from './shared/load.ts'
 import { closedOptions, optionalToken, tokenOption, urlOption } from './shared/options.ts'
 import { fieldOf, meaningOfStatus, parseJson, retryAfterOf, textOf } from './shared/status.ts'
 
-export type { SesProviderOptions } from './ses/payload.ts'
+export type { SesProviderOptions } from './ses/provider-options.ts'
 
 export interface SesOptions {
   /** `eu-west-1`. Default: `AWS_REGION`. */

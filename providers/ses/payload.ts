@@ -5,24 +5,7 @@ import { compose } from '../shared/mime.ts'
 import { peopleOf, showsOthers } from '../shared/people.ts'
 import { flag, json, matching, type OptionRule, refuseOptions, shape, text } from '../shared/provider-options.ts'
 import { encodeText, formatMailbox } from '../shared/words.ts'
-
-/** `providerOptions` of one message. */
-export interface SesProviderOptions {
-  readonly configurationSetName?: string
-  /** A stored template; its subject and content stand in for the message's. */
-  readonly template?: { readonly name: string; readonly data?: Readonly<Record<string, unknown>> }
-  /** Lets SES add unsubscribe headers and footer of a contact list. */
-  readonly contactList?: { readonly name: string; readonly topic?: string }
-  /** Overrides the configuration set's switches. */
-  readonly tracking?: { readonly opens?: boolean; readonly clicks?: boolean }
-  /** Message tags of your own, names and values of 1 to 256 letters, digits, `_` and `-`. */
-  readonly messageTags?: Readonly<Record<string, string>>
-}
-
-export interface SesDefaults {
-  readonly configurationSetName?: string
-  readonly tenantName?: string
-}
+import type { SesDefaults, SesProviderOptions } from './provider-options.ts'
 
 const label = matching(/^[A-Za-z0-9_-]{1,256}$/, 'must be 1 to 256 letters, digits, "_" and "-"')
 const labels: OptionRule = {
