@@ -77,9 +77,10 @@ export function heap(): number {
   return heapUsed + external
 }
 
+/** NaN of no values. */
 export function percentile(values: readonly number[], share: number): number {
   const sorted = values.toSorted((a, b) => a - b)
-  return sorted[Math.min(sorted.length - 1, Math.floor(sorted.length * share))] ?? 0
+  return sorted[Math.min(sorted.length - 1, Math.floor(sorted.length * share))] ?? Number.NaN
 }
 
 /** The answer of a measuring process, read by `bench/run.ts`. */
