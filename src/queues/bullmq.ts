@@ -1,7 +1,7 @@
 import { createHash } from 'node:crypto'
 import type { Job as BullJob, ConnectionOptions, Queue, Worker } from 'bullmq'
 import { configurationError, MailError } from '../errors.ts'
-import { isLive, Running, stopWorker } from './bullmq/connections.ts'
+import { OpenQueue, Running, stopWorker } from './bullmq/connections.ts'
 import { isJob, type NewJob, type QueueEngine } from './engine.ts'
 import { loadPeer } from './peer.ts'
 
@@ -13,7 +13,7 @@ export interface BullmqOptions {
   readonly connection: object
   /** Of the queue; processes that share it share the work. Default `sendwright`. */
   readonly name?: string
-  /** What its keys begin with. Default `bull`, BullMQ’s own. */
+  /** What its keys begin with; on a cluster in braces, `{bull}`. Default `bull`, BullMQ’s own. */
   readonly prefix?: string
   /**
    * Milliseconds after which a job whose process died is begun again; a living process renews it. At least 1,000.
@@ -46,31 +46,25 @@ const defaultJobOptions = {
 export function bullmq(options: BullmqOptions): QueueEngine {
   const { name, lockDuration, ...shared } = checked(options)
   const workers = new Set<Worker>()
-  let opening: Promise<Queue> | undefined
+  let opening: Promise<OpenQueue> | undefined
   let closed = false
 
-  const open = async (): Promise<Queue> => {
+  const open = async (): Promise<OpenQueue> => {
     const { Queue } = await load()
-    const queue = new Queue(name, { ...shared, defaultJobOptions })
-    // Whoever calls is told.
-    queue.on('error', () => {})
-    return queue
+    return new OpenQueue(new Queue(name, { ...shared, defaultJobOptions }))
   }
-  /** Never one that is cut off: its client would keep every command until the server is back. */
   const live = async (): Promise<Queue> => {
     if (closed) throw new MailError('CLOSED', 'The queue engine is closed.', { retryable: false })
     opening ??= open()
+    const own = opening
+    const opened = await own
     try {
-      const queue = await opening
-      await queue.waitUntilReady()
-      if (!(await isLive(queue))) throw cutOff()
-      return queue
+      return await opened.live()
     } catch (error) {
       if (error instanceof MailError) throw error
       // It will not connect any more: the next call tries a new one.
-      const broken = opening
-      opening = undefined
-      await (await broken)?.getBackend().close(true)
+      if (opening === own) opening = undefined
+      await opened.close()
       throw withoutIoredis(error) ?? error
     }
   }
@@ -113,8 +107,8 @@ export function bullmq(options: BullmqOptions): QueueEngine {
       closed = true
       // Those that did not stop in time: what they hold is begun again by others.
       await Promise.all([...workers].map((worker) => worker.close(true)))
-      const queue = await opening?.catch(() => undefined)
-      await queue?.getBackend().close(true)
+      const opened = await opening?.catch(() => undefined)
+      await opened?.close()
     },
   }
 }
@@ -156,12 +150,6 @@ function checked(options: BullmqOptions) {
 }
 
 const isName = (name: unknown): name is string => typeof name === 'string' && name !== ''
-
-const cutOff = () =>
-  new MailError(
-    'STORE_UNAVAILABLE',
-    'BullMQ has no connection to its server now. Messages are safe in the store, where workers look every 30 s.',
-  )
 
 const impatient = () =>
   configurationError('bullmq: a worker needs a client of ioredis that was made with maxRetriesPerRequest: null.')

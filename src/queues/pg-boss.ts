@@ -92,7 +92,7 @@ export function pgBoss(options: PgBossOptions): QueueEngine {
       if (closed) throw isClosed()
       return boss
     } catch (error) {
-      await leave(boss)
+      await leave(boss).catch(() => {})
       throw notStarted(error) ?? error
     }
   }
@@ -104,10 +104,11 @@ export function pgBoss(options: PgBossOptions): QueueEngine {
   const opened = async (): Promise<PgBoss> => {
     if (closed) throw isClosed()
     opening ??= open()
+    const own = opening
     try {
-      return await opening
+      return await own
     } catch (error) {
-      opening = undefined
+      if (opening === own) opening = undefined
       throw error
     }
   }

@@ -1,8 +1,48 @@
 import { setTimeout as sleep, setImmediate as turn } from 'node:timers/promises'
 import type { Queue, Worker } from 'bullmq'
+import { MailError } from '../../errors.ts'
+
+const patience = 1_000
+const step = 20
+
+/** A queue that is never handed out cut off: its client would keep every command until the server is back. */
+export class OpenQueue {
+  readonly #queue: Queue
+  readonly #waitUntil = performance.now() + patience
+  #first: 'connecting' | 'connected' | { readonly failure: unknown } = 'connecting'
+
+  constructor(queue: Queue) {
+    this.#queue = queue
+    // Whoever calls is told.
+    queue.on('error', () => {})
+    queue.waitUntilReady().then(
+      () => {
+        this.#first = 'connected'
+      },
+      (failure: unknown) => {
+        this.#first = { failure }
+      },
+    )
+  }
+
+  /** The first connection is waited for a little, once; where there is none yet, calls do not pile up. */
+  async live(): Promise<Queue> {
+    while (this.#first === 'connecting' && performance.now() < this.#waitUntil) await sleep(step)
+    if (typeof this.#first === 'object') throw this.#first.failure
+    if (this.#first === 'connected' && (await isLive(this.#queue))) return this.#queue
+    throw new MailError(
+      'STORE_UNAVAILABLE',
+      'BullMQ has no connection to its server now. Messages are safe in the store, where workers look every 30 s.',
+    )
+  }
+
+  close(): Promise<void> {
+    return this.#queue.getBackend().close(true)
+  }
+}
 
 /** Whether every connection is up. One that never was is not waited for. */
-export async function isLive(owner: Queue | Worker): Promise<boolean> {
+async function isLive(owner: Queue | Worker): Promise<boolean> {
   const { client, blockingClient } = owner.getBackend()
   const connected = Promise.all(blockingClient ? [client, blockingClient] : [client])
   const clients = await Promise.race([connected.catch(() => []), turn([])])
@@ -21,8 +61,11 @@ export class Running {
   async run(id: string, handled: Promise<void>): Promise<void> {
     this.#noted.add(id)
     this.#handled.add(handled)
-    await handled
-    this.#handled.delete(handled)
+    try {
+      await handled
+    } finally {
+      this.#handled.delete(handled)
+    }
   }
 
   note(id: string | undefined): void {
@@ -30,16 +73,13 @@ export class Running {
   }
 
   async end(): Promise<void> {
-    while (this.#handled.size > 0) await Promise.all(this.#handled)
+    while (this.#handled.size > 0) await Promise.allSettled(this.#handled)
   }
 
   get isNoted(): boolean {
     return this.#noted.size === 0
   }
 }
-
-const patience = 1_000
-const step = 20
 
 /**
  * Ends a worker when what it runs has ended. Its own `close` would wait for a server that is down as long as that takes,
