@@ -4,6 +4,7 @@ import type { Delivery } from '../delivery.ts'
 import { MailError } from '../errors.ts'
 import type { Events } from '../events.ts'
 import type { Ledger } from '../ledger/ledger.ts'
+import type { Receipt, RecipientStatus } from '../receipt.ts'
 import type { Take, Window } from '../stores/store.ts'
 import { Windows } from '../stores/window.ts'
 import type { Budget, TenantContext } from '../tenants/context.ts'
@@ -54,19 +55,31 @@ export const rateLimit = ({ ledger, clock, events, lines }: RateLimitParts): Pol
         : await ask(key, windows, cost)
     if (!taken.ok) throw limitExceeded(`limit of provider '${provider}'`, taken.window, taken.retryAfter)
     tellUse(events, { kind: 'provider', provider, ...tenantOf(delivery) }, windows, taken, cost)
+    const giveBack = async (mailboxes: number): Promise<void> => {
+      if (!taken.stored || mailboxes === 0) return
+      await refund(ledger.store, [{ key, windows, at: taken.at }], mailboxes)
+      known.forget(key)
+    }
     try {
-      return await next(delivery)
+      const receipt = await next(delivery)
+      await giveBack(untakenIn(receipt, delivery))
+      return receipt
     } catch (error) {
       const { outcome } = error as { outcome?: unknown }
       // Without an outcome nothing was handed over: it expired, or the last look at suppressions stopped it.
-      if (taken.stored && (outcome === undefined || outcome === 'failed')) {
-        await refund(ledger.store, [{ key, windows, at: taken.at }], cost)
-        known.forget(key)
-      }
+      if (outcome === undefined || outcome === 'failed') await giveBack(cost)
       throw error
     }
   }
 }
+
+/** Mailboxes of the attempt that certainly were not mailed, though others were: refused for now, or suppressed since. */
+function untakenIn({ recipients }: Receipt, { envelope }: Delivery): number {
+  const asked = new Set(envelope.recipients.map(({ address }) => address))
+  return recipients.filter(({ address, status }) => asked.has(address) && untaken.has(status)).length
+}
+
+const untaken: ReadonlySet<RecipientStatus> = new Set(['failed', 'suppressed'])
 
 /** Who would wait for room may not overtake those who do. */
 const behind = (lines: Lines, { limits }: TenantContext, { key, windows }: Budget): Refusal | undefined =>
@@ -77,11 +90,21 @@ const tenantOf = ({ tenant }: Delivery) => (tenant === undefined ? {} : { tenant
 type Refusal = Extract<Take, { ok: false }>
 
 const mostRefusals = 10_000
+/** Milliseconds. Another process may give back what it took, and this one would not hear of it. */
+const longestKnown = 1_000
+
+interface Remembered {
+  /** Monotonic. */
+  readonly freeAt: number
+  readonly askAt: number
+  readonly cost: number
+  readonly window: Window
+}
 
 /** Limits this process knows to be used up: asking again before there is room would only cost the store. */
 class Refusals {
   readonly #clock: Clock
-  readonly #byKey = new Map<string, { readonly until: number; readonly cost: number; readonly window: Window }>()
+  readonly #byKey = new Map<string, Remembered>()
 
   constructor(clock: Clock) {
     this.#clock = clock
@@ -89,14 +112,15 @@ class Refusals {
 
   add(key: string, cost: number, { window, retryAfter }: Refusal): void {
     if (this.#byKey.size >= mostRefusals) this.#byKey.clear()
-    this.#byKey.set(key, { until: this.#clock.monotonic() + retryAfter, cost, window })
+    const now = this.#clock.monotonic()
+    this.#byKey.set(key, { freeAt: now + retryAfter, askAt: now + Math.min(retryAfter, longestKnown), cost, window })
   }
 
   get(key: string, cost: number): Refusal | undefined {
     const refused = this.#byKey.get(key)
     if (!refused || cost < refused.cost) return undefined
-    const retryAfter = refused.until - this.#clock.monotonic()
-    if (retryAfter > 0) return { ok: false, window: refused.window, retryAfter }
+    const now = this.#clock.monotonic()
+    if (now < refused.askAt) return { ok: false, window: refused.window, retryAfter: refused.freeAt - now }
     this.#byKey.delete(key)
     return undefined
   }
