@@ -64,6 +64,7 @@ export async function closeDown(parts: Parts, queue: QueueWork, deadline: number
   const pending = volatile ? await pendingIds(parts) : []
   forget()
   await within(parts, grace, Promise.all([closeAll(root.own.values()), openTenants.close(), ledger.lastWords.close()]))
+  await within(parts, grace, parts.inFlight.close())
   try {
     await parts.engine?.close()
   } catch (error) {

@@ -39,7 +39,7 @@ export type Engine = ReturnType<typeof engineOf>
 /** The whole way of a message: accept, then dispatch. */
 export function engineOf(settings: Settings) {
   const parts = partsOf(settings)
-  const { ledger, clock, events, random, retry, store, read, tenants, openTenants, custom } = parts
+  const { ledger, clock, events, random, retry, store, read, tenants, openTenants, inFlight, custom } = parts
 
   const lines = new Lines()
 
@@ -69,7 +69,7 @@ export function engineOf(settings: Settings) {
         ...custom.dispatch(read), // before the last checks, so that nothing comes between
         openProvider(openTenants), // may wait for a place, so before the clock is read
         pacing(events), // a provider that throttles is given time
-        rateLimit({ ledger, clock, events, lines }), // each try pays
+        rateLimit({ ledger, clock, events, lines, inFlight }), // each try pays
         notAfter(clock), // nothing leaves late
         attemptRecord({ ledger, clock, events }), // the last look at suppressions, in one step with the durable record
       ],

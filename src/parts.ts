@@ -1,6 +1,7 @@
 import type { Clock } from './clock.ts'
 import { Ledger } from './ledger/ledger.ts'
 import { createMessageReader, type MessageReader } from './message/reader.ts'
+import { InFlight } from './policies/in-flight.ts'
 import { checkedEngine } from './queues/checked-engine.ts'
 import type { Settings } from './settings.ts'
 import { checkedStore } from './stores/checked.ts'
@@ -13,6 +14,8 @@ import type { MailStore } from './stores/store.ts'
 export interface Parts extends Settings {
   readonly store: MailStore
   readonly ledger: Ledger
+  /** What limits of providers count for hand-overs under way. */
+  readonly inFlight: InFlight
   readonly read: MessageReader
 }
 
@@ -24,6 +27,7 @@ export function partsOf(settings: Settings): Parts {
     store,
     engine: settings.engine && checkedEngine(settings.engine, clock),
     ledger: new Ledger({ store, clock, events, idempotencyTtl, retention, timeout }),
+    inFlight: new InFlight({ store, clock }),
     read: createMessageReader(settings.reading),
   }
 }

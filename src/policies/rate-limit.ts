@@ -8,36 +8,41 @@ import type { Receipt, RecipientStatus } from '../receipt.ts'
 import type { Take, Window } from '../stores/store.ts'
 import { Windows } from '../stores/window.ts'
 import type { Budget, TenantContext } from '../tenants/context.ts'
+import type { InFlight, TimedTake } from './in-flight.ts'
 import type { Lines } from './line.ts'
 import { tellUse } from './near-limit.ts'
 import type { Policy } from './policy.ts'
-import { limitExceeded, refund } from './quota.ts'
+import { limitExceeded } from './quota.ts'
 
 export interface RateLimitParts {
   readonly ledger: Ledger
   readonly clock: Clock
   readonly events: Events
   readonly lines: Lines
+  readonly inFlight: InFlight
 }
 
-type ProviderTake = Take & { readonly stored: boolean }
+/** `timed` when the store counted it. */
+type ProviderTake = Take & { readonly timed?: TimedTake }
 
 /**
  * Each attempt pays from the provider's own budget; what certainly was not taken is given back. A store that cannot answer
  * does not stop mail here (INVARIANTS S3): this process keeps to the limit by itself until it can.
  */
-export const rateLimit = ({ ledger, clock, events, lines }: RateLimitParts): Policy => {
+export const rateLimit = ({ ledger, clock, events, lines, inFlight }: RateLimitParts): Policy => {
   const local = new Windows()
   const known = new Refusals(clock)
   const ask = async (key: string, windows: readonly Window[], cost: number): Promise<ProviderTake> => {
+    const asked = clock.monotonic()
     try {
       const take = await ledger.store.limits.take(key, windows, cost)
-      if (!take.ok) known.add(key, cost, take)
-      return { ...take, stored: true }
+      if (take.ok) return { ...take, timed: { at: take.at, asked, answered: clock.monotonic() } }
+      known.add(key, cost, take)
+      return take
     } catch (error) {
       if (!(error instanceof MailError) || error.code !== 'STORE_UNAVAILABLE') throw error
       ledger.warn(error)
-      return { ...local.take(key, windows, cost, clock.monotonic()), stored: false }
+      return local.take(key, windows, cost, clock.monotonic())
     }
   }
   return (next) => async (delivery) => {
@@ -48,16 +53,15 @@ export const rateLimit = ({ ledger, clock, events, lines }: RateLimitParts): Pol
     const { key, windows } = budget
     const cost = delivery.envelope.recipients.length
     const refusal = patient ? undefined : (known.get(key, cost) ?? behind(lines, context, budget))
-    const taken: ProviderTake = refusal
-      ? { ...refusal, stored: false }
-      : patient
-        ? await lines.pass(key, deadline, () => ask(key, windows, cost))
-        : await ask(key, windows, cost)
+    const taken: ProviderTake =
+      refusal ??
+      (patient ? await lines.pass(key, deadline, () => ask(key, windows, cost)) : await ask(key, windows, cost))
     if (!taken.ok) throw limitExceeded(`limit of provider '${provider}'`, taken.window, taken.retryAfter)
     tellUse(events, { kind: 'provider', provider, ...tenantOf(delivery) }, windows, taken, cost)
+    const charge = taken.timed && inFlight.begin(budget, cost, taken.timed)
     const giveBack = async (mailboxes: number): Promise<void> => {
-      if (!taken.stored || mailboxes === 0) return
-      await refund(ledger.store, [{ key, windows, at: taken.at }], mailboxes)
+      if (mailboxes === 0) return
+      await charge?.refund(mailboxes)
       known.forget(key)
     }
     try {
@@ -69,6 +73,8 @@ export const rateLimit = ({ ledger, clock, events, lines }: RateLimitParts): Pol
       // Without an outcome nothing was handed over: it expired, or the last look at suppressions stopped it.
       if (outcome === undefined || outcome === 'failed') await giveBack(cost)
       throw error
+    } finally {
+      charge?.end()
     }
   }
 }

@@ -51,6 +51,7 @@ export function borrowedStore(options: BorrowedOptions): MailStore {
     limits: {
       take: (...args) => on((store) => store.limits.take(...args)),
       refund: (...args) => on((store) => store.limits.refund(...args)),
+      move: (...args) => on((store) => store.limits.move(...args)),
       usage: (...args) => on((store) => store.limits.usage(...args)),
     },
     counters: {

@@ -59,6 +59,7 @@ export function checkedStore(store: MailStore, clock: Clock): MailStore {
     limits: {
       usage: checked('limits.usage', (key, windows) => store.limits.usage(key, windows), isList),
       take: checked('limits.take', (key, windows, cost) => store.limits.take(key, windows, cost), isTake),
+      move: checked('limits.move', (key, windows, moves) => store.limits.move(key, windows, moves)),
       refund: checked('limits.refund', (key, windows, cost, at) => store.limits.refund(key, windows, cost, at)),
     },
     counters: {

@@ -1,6 +1,6 @@
 import { type KeyvRecords, recordKey } from './keyv-records.ts'
 import type { Exclusive } from './keyv-suppressions.ts'
-import type { MailStore, Take, Window } from './store.ts'
+import type { MailStore, Move, Take, Window } from './store.ts'
 import { WindowSet, type WindowState } from './window.ts'
 
 type Limits = MailStore['limits']
@@ -27,6 +27,10 @@ export class KeyvLimits implements Limits {
 
   refund(key: string, windows: readonly Window[], cost: number, at: number): Promise<void> {
     return this.#change(key, (set, now) => ({ answer: set.refund(windows, cost, at, now), changed: true }))
+  }
+
+  move(key: string, windows: readonly Window[], moves: readonly Move[]): Promise<void> {
+    return this.#change(key, (set, now) => ({ answer: set.move(windows, moves, now), changed: true }))
   }
 
   usage(key: string, windows: readonly Window[]): Promise<readonly number[]> {

@@ -21,6 +21,7 @@ import {
   type ListQuery,
   type Look,
   type MailStore,
+  type Move,
   type Page,
   type Renewed,
   type Row,
@@ -226,6 +227,8 @@ class MemoryStore implements MailStore {
       this.#windows.take(key, windows, cost, this.#clock.monotonic()),
     refund: (key: string, windows: readonly Window[], cost: number, at: number): void =>
       this.#windows.refund(key, windows, cost, at, this.#clock.monotonic()),
+    move: (key: string, windows: readonly Window[], moves: readonly Move[]): void =>
+      this.#windows.move(key, windows, moves, this.#clock.monotonic()),
     usage: (key: string, windows: readonly Window[]): number[] =>
       this.#windows.usage(key, windows, this.#clock.monotonic()),
   }

@@ -54,6 +54,8 @@ export interface MailStore {
     take(key: string, windows: readonly Window[], cost: number): Awaitable<Take>
     /** Gives back what `take` took at `at`. A window that moved on is left alone. */
     refund(key: string, windows: readonly Window[], cost: number, at: number): Awaitable<void>
+    /** What `take` took counts at another moment, in every window; one that stopped counting it counts it again. */
+    move(key: string, windows: readonly Window[], moves: readonly Move[]): Awaitable<void>
     /** How much of each window is used now, in order. Takes nothing. */
     usage(key: string, windows: readonly Window[]): Awaitable<readonly number[]>
   }
@@ -238,6 +240,13 @@ export type Take =
   | { readonly ok: true; readonly at: number; readonly used: readonly number[] }
   /** `retryAfter`: milliseconds until it fits; Infinity when it never does. */
   | { readonly ok: false; readonly window: Window; readonly retryAfter: number }
+
+/** What counted at `from` counts at `to` instead, both as in `Take.at`. A `to` that is still to come is now. */
+export interface Move {
+  readonly cost: number
+  readonly from: number
+  readonly to: number
+}
 
 export interface ListQuery extends PageRequest {
   readonly tenant?: string

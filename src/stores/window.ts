@@ -1,4 +1,4 @@
-import type { Take, Window } from './store.ts'
+import type { Move, Take, Window } from './store.ts'
 
 const buckets = 60
 const slots = buckets + 1
@@ -71,6 +71,14 @@ export class SlidingWindow {
     const returned = Math.min(cost, this.#counts[slot(bucket)]!)
     this.#counts[slot(bucket)]! -= returned
     this.#total -= returned
+  }
+
+  move({ cost, from, to }: Move, now: number): void {
+    this.refund(cost, from, now)
+    const bucket = Math.min(Math.floor(to / this.#width), this.#newest)
+    if (bucket < this.#newest - buckets) return
+    this.#counts[slot(bucket)]! += cost
+    this.#total += cost
   }
 
   used(now: number): number {
@@ -148,6 +156,13 @@ export class WindowSet {
     for (const { per } of windows) this.#byLength.get(per)?.refund(cost, at, now)
   }
 
+  move(windows: readonly Window[], moves: readonly Move[], now: number): void {
+    for (const { per } of windows) {
+      const window = this.#open(per)
+      for (const move of moves) window.move(move, now)
+    }
+  }
+
   idle(now: number): boolean {
     return [...this.#byLength.values()].every((window) => window.idle(now))
   }
@@ -172,17 +187,15 @@ export class Windows {
   }
 
   take(key: string, windows: readonly Window[], cost: number, now: number): Take {
-    let set = this.#byKey.get(key)
-    if (!set) {
-      if (this.#byKey.size >= this.#sweepAt) this.#sweep(now)
-      set = new WindowSet()
-      this.#byKey.set(key, set)
-    }
-    return set.take(windows, cost, now)
+    return this.#open(key, now).take(windows, cost, now)
   }
 
   refund(key: string, windows: readonly Window[], cost: number, at: number, now: number): void {
     this.#byKey.get(key)?.refund(windows, cost, at, now)
+  }
+
+  move(key: string, windows: readonly Window[], moves: readonly Move[], now: number): void {
+    this.#open(key, now).move(windows, moves, now)
   }
 
   usage(key: string, windows: readonly Window[], now: number): number[] {
@@ -191,6 +204,16 @@ export class Windows {
 
   clear(): void {
     this.#byKey.clear()
+  }
+
+  #open(key: string, now: number): WindowSet {
+    let set = this.#byKey.get(key)
+    if (!set) {
+      if (this.#byKey.size >= this.#sweepAt) this.#sweep(now)
+      set = new WindowSet()
+      this.#byKey.set(key, set)
+    }
+    return set
   }
 
   #sweep(now: number): void {

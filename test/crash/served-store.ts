@@ -97,7 +97,7 @@ export async function served(port: number): Promise<MailStore> {
     guarantees: { scope: 'host', durability: 'process-crash', list: true },
     ...calls('', ['claim', 'renew', 'settle', 'takeover', 'read', 'find', 'list', 'due', 'once']),
     suppress: calls('suppress.', ['add', 'hasMany', 'get', 'remove', 'list']),
-    limits: calls('limits.', ['take', 'refund', 'usage']),
+    limits: calls('limits.', ['take', 'refund', 'move', 'usage']),
     counters: calls('counters.', ['add', 'read']),
     close: () => void socket.destroy(),
   } as unknown as MailStore

@@ -27,6 +27,7 @@ const calls: Record<string, (store: MailStore) => unknown> = {
   'suppress.list': (store) => store.suppress.list(undefined, {}),
   'limits.take': (store) => store.limits.take('k', [], 1),
   'limits.refund': (store) => store.limits.refund('k', [], 1, 0),
+  'limits.move': (store) => store.limits.move('k', [], []),
   'counters.add': (store) => store.counters.add('k', 1),
   'counters.read': (store) => store.counters.read(['k']),
   once: (store) => store.once('id', 1),

@@ -93,6 +93,7 @@ const verbs: Record<string, (store: MailStore) => unknown> = {
   'limits.take': (store) => store.limits.take('k', [{ limit: 1, per: 1_000 }], 1),
   'limits.usage': (store) => store.limits.usage('k', [{ limit: 1, per: 1_000 }]),
   'limits.refund': (store) => store.limits.refund('k', [{ limit: 1, per: 1_000 }], 1, 0),
+  'limits.move': (store) => store.limits.move('k', [{ limit: 1, per: 1_000 }], [{ cost: 1, from: 0, to: 1 }]),
   'counters.add': (store) => store.counters.add('k', 1),
   'counters.read': (store) => store.counters.read(['k']),
   once: (store) => store.once('id', 1_000),

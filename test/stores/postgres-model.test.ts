@@ -61,7 +61,11 @@ await overPostgres('postgres against a model', (server) => {
         assert.deepEqual(await store.limits.take(key, windows, cost), take)
         if (!take.ok || random(3) > 0) continue
         await clock.advance(random(5_000))
-        for (const one of [model, store]) await one.limits.refund(key, windows, cost, take.at)
+        const moves = [{ cost, from: take.at, to: take.at + random(10_000) }]
+        const kind = random(2)
+        for (const { limits } of [model, store]) {
+          await (kind === 0 ? limits.refund(key, windows, cost, take.at) : limits.move(key, windows, moves))
+        }
         const asked = lengths.map((per) => ({ per, limit: 1 }))
         assert.deepEqual(await store.limits.usage(key, asked), await model.limits.usage(key, asked))
       }

@@ -150,6 +150,7 @@ else {
         'suppress.list': () => store.suppress.list(undefined, {}),
         take: () => store.limits.take('k', windows, 1),
         refund: () => store.limits.refund('k', windows, 1, Date.now()),
+        move: () => store.limits.move('k', windows, [{ cost: 1, from: Date.now() - 10, to: Date.now() }]),
         usage: () => store.limits.usage('k', windows),
         'counters.add': () => store.counters.add('c', 1),
         'counters.read': () => store.counters.read(['c', 'd']),

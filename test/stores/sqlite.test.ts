@@ -54,6 +54,7 @@ function inTurn(...stores: readonly MailStore[]): MailStore {
     limits: {
       take: (...args) => next().limits.take(...args),
       refund: (...args) => next().limits.refund(...args),
+      move: (...args) => next().limits.move(...args),
       usage: (...args) => next().limits.usage(...args),
     },
     counters: {

@@ -23,6 +23,7 @@ export const functions = {
   suppressions_of: 'wall tenant key after_key after_scope limit',
   take: 'now key lengths limits cost',
   refund: 'now key lengths cost taken_at',
+  move: 'now key lengths costs froms tos',
   usage: 'now key lengths',
   once: 'now id life',
   count: 'now key amount life',

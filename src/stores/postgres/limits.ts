@@ -1,4 +1,4 @@
-import type { MailStore, Take, Window } from '../store.ts'
+import type { MailStore, Move, Take, Window } from '../store.ts'
 import type { Database } from './database.ts'
 import type { Functions } from './functions.ts'
 import { indexed } from './text.ts'
@@ -40,6 +40,19 @@ export class Limits implements Required<MailStore['limits']> {
         lengths: windows.map(({ per }) => per),
         cost,
         taken_at: Math.floor(at),
+      }),
+    )
+  }
+
+  async move(key: string, windows: readonly Window[], moves: readonly Move[]): Promise<void> {
+    await this.#database.call((call) =>
+      this.#functions.run(call, 'move', {
+        now: this.#time().now,
+        key: indexed(key),
+        lengths: windows.map(({ per }) => per),
+        costs: moves.map(({ cost }) => cost),
+        froms: moves.map(({ from }) => Math.floor(from)),
+        tos: moves.map(({ to }) => Math.floor(to)),
       }),
     )
   }

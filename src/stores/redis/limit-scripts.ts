@@ -100,23 +100,50 @@ return answer('ok', text(now), used(asked))
 `,
 )
 
+const giveBack = `
+local function give_back(window, cost, taken)
+  local place = math.floor(taken / window.width) - window.newest + 61
+  if place < 1 or place > 61 then return false end
+  local returned = math.min(cost, window.counts[place])
+  window.counts[place] = window.counts[place] - returned
+  window.total = window.total - returned
+  return true
+end
+`
+
 export const refund = script(
   'limits.refund',
-  [windows],
+  [windows, giveBack],
   `
 local cost, taken, asked = tonumber(arg()), tonumber(arg()), args()
 local changed = false
 for _, per in ipairs(asked) do
-  local window = open[per]
-  local place = window and math.floor(taken / window.width) - window.newest + 61
-  if place and place >= 1 and place <= 61 then
-    local returned = math.min(cost, window.counts[place])
-    window.counts[place] = window.counts[place] - returned
-    window.total = window.total - returned
-    changed = true
-  end
+  if open[per] and give_back(open[per], cost, taken) then changed = true end
 end
 if changed then keep() end
+return answer('ok')
+`,
+)
+
+export const move = script(
+  'limits.move',
+  [windows, giveBack],
+  `
+local asked, moves = args(), args()
+for _, per in ipairs(asked) do
+  local window = open[per] or read_window(per)
+  open[per] = window
+  for i = 1, #moves, 3 do
+    local cost = tonumber(moves[i])
+    give_back(window, cost, tonumber(moves[i + 1]))
+    local place = math.min(math.floor(tonumber(moves[i + 2]) / window.width) - window.newest + 61, 61)
+    if place >= 1 then
+      window.counts[place] = window.counts[place] + cost
+      window.total = window.total + cost
+    end
+  end
+end
+keep()
 return answer('ok')
 `,
 )

@@ -1,5 +1,5 @@
-import type { MailStore, Take, Window } from '../store.ts'
-import { refund, take, usage } from './limit-scripts.ts'
+import type { MailStore, Move, Take, Window } from '../store.ts'
+import { move, refund, take, usage } from './limit-scripts.ts'
 import type { Link } from './link.ts'
 import { nameFor } from './names.ts'
 
@@ -23,6 +23,11 @@ export class RedisLimits implements NonNullable<MailStore['limits']> {
 
   async refund(key: string, windows: readonly Window[], cost: number, at: number): Promise<void> {
     await this.#link.run(refund, [nameFor(key), cost, at, lengthsOf(windows)])
+  }
+
+  async move(key: string, windows: readonly Window[], moves: readonly Move[]): Promise<void> {
+    const numbers = moves.flatMap(({ cost, from, to }) => [cost, from, to])
+    await this.#link.run(move, [nameFor(key), lengthsOf(windows), numbers])
   }
 
   async usage(key: string, windows: readonly Window[]): Promise<readonly number[]> {

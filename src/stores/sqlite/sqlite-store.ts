@@ -13,6 +13,7 @@ import type {
   ListQuery,
   Look,
   MailStore,
+  Move,
   Renewed,
   Row,
   RowPage,
@@ -35,7 +36,7 @@ import { addSuppressions, covering, listSuppressions, removeSuppressions, suppre
 import { Sweep } from './sweep.ts'
 import { StoreTime } from './time.ts'
 import { WaitingCount } from './waiting-count.ts'
-import { refundWindows, takeFromWindows, windowUsage } from './windows.ts'
+import { moveInWindows, refundWindows, takeFromWindows, windowUsage } from './windows.ts'
 
 export interface SqliteStoreSettings {
   /** Absolute. */
@@ -142,6 +143,8 @@ export class SqliteStore implements MailStore {
       this.#commits.write((connection) => takeFromWindows(connection, key, windows, cost)),
     refund: (key: string, windows: readonly Window[], cost: number, at: number) =>
       this.#commits.write((connection) => refundWindows(connection, key, windows, cost, at)),
+    move: (key: string, windows: readonly Window[], moves: readonly Move[]) =>
+      this.#commits.write((connection) => moveInWindows(connection, key, windows, moves)),
     usage: (key: string, windows: readonly Window[]) =>
       this.#commits.read((connection) => windowUsage(connection, key, windows)),
   }

@@ -1,4 +1,4 @@
-import type { Take, Window } from '../store.ts'
+import type { Move, Take, Window } from '../store.ts'
 import { WindowSet, type WindowState } from '../window.ts'
 import type { Connection } from './connection.ts'
 import { toSql } from './sql-text.ts'
@@ -19,6 +19,17 @@ export function refundWindows(
 ): void {
   const set = windowsOf(connection, key)
   set.refund(windows, cost, at, connection.time.steady())
+  keep(connection, key, set)
+}
+
+export function moveInWindows(
+  connection: Connection,
+  key: string,
+  windows: readonly Window[],
+  moves: readonly Move[],
+): void {
+  const set = windowsOf(connection, key)
+  set.move(windows, moves, connection.time.steady())
   keep(connection, key, set)
 }
 

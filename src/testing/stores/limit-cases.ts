@@ -99,6 +99,45 @@ export const limits = (seed: number): Suite => ({
     assert.equal((await store.limits.take('all', windows, 10)).ok, true)
   },
 
+  'P4: what is moved counts at its new moment, in every window': async ({ store, advance }) => {
+    const windows = [
+      { limit: 10, per: second },
+      { limit: 100, per: 6 * second },
+    ]
+    const take = await store.limits.take('k', windows, 10)
+    assert.ok(take.ok)
+    await advance(0.9 * second)
+    await store.limits.move('k', windows, [{ cost: 6, from: take.at, to: take.at + 0.8 * second }])
+    assert.deepEqual(await store.limits.usage('k', windows), [10, 10])
+    // What was left where it was counts no more.
+    await advance(0.3 * second)
+    assert.deepEqual(await store.limits.usage('k', windows), [6, 10])
+    assert.equal((await store.limits.take('k', windows, 5)).ok, false)
+    await advance(0.7 * second)
+    assert.deepEqual(await store.limits.usage('k', windows), [0, 10])
+    await store.limits.move('k', windows, [{ cost: 6, from: take.at + 0.8 * second, to: take.at + 1.8 * second }])
+    assert.deepEqual(await store.limits.usage('k', windows), [6, 10])
+  },
+
+  'P4: what is moved to a moment still to come counts now; what counts nowhere any more counts again': async ({
+    store,
+    advance,
+  }) => {
+    const windows = [{ limit: 10, per: second }]
+    const take = await store.limits.take('k', windows, 4)
+    assert.ok(take.ok)
+    await advance(day)
+    await store.limits.move('k', windows, [{ cost: 4, from: take.at, to: take.at + 2 * day }])
+    assert.deepEqual(await store.limits.usage('k', windows), [4])
+    await advance(1.1 * second)
+    assert.deepEqual(await store.limits.usage('k', windows), [0])
+    const many = Array.from({ length: 1_000 }, () => ({ cost: 2, from: take.at, to: take.at + 2 * day }))
+    await store.limits.move('other', windows, many)
+    assert.deepEqual(await store.limits.usage('other', windows), [2_000])
+    const refused = await store.limits.take('other', windows, 1)
+    assert.ok(!refused.ok && refused.retryAfter >= second)
+  },
+
   'a changed limit counts what passed under the old one': async ({ store }) => {
     assert.equal((await store.limits.take('k', [{ limit: 5, per: day }], 5)).ok, true)
     assert.equal((await store.limits.take('k', [{ limit: 7, per: day }], 3)).ok, false)

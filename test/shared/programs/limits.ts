@@ -38,8 +38,6 @@ export interface Taken {
   readonly cost: number
   /** On the store's clock. */
   readonly at: number
-  /** Wall time, when this process heard of it. */
-  readonly told: number
 }
 
 const { process: name, seed, ground, url, windows, mode, lasts } = JSON.parse(process.env.ORDERS!) as Orders
@@ -60,7 +58,7 @@ const watched = aroundStore(store, async (verb, run) => {
 })
 
 function noteTake(take: Take): void {
-  if (take.ok) takes.push({ ...message.getStore()!, at: take.at, told: Date.now() })
+  if (take.ok) takes.push({ ...message.getStore()!, at: take.at })
   else refused++
 }
 

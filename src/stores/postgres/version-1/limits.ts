@@ -181,6 +181,24 @@ BEGIN
 END
 $function$;
 
+-- The windows, which stand at their newest buckets, without what _cost counts at _at in window _i.
+CREATE FUNCTION ${schema}.windows_without(
+  _windows ${schema}.windows, _i integer, _cost double precision, _at bigint
+) RETURNS ${schema}.windows LANGUAGE plpgsql AS $function$
+DECLARE
+  bucket bigint := floor(_at / (_windows.lengths[_i] / 60))::bigint;
+  slot integer := 61 * (_i - 1) + mod(mod(bucket, 61) + 61, 61) + 1;
+  returned double precision;
+BEGIN
+  IF bucket BETWEEN _windows.newest[_i] - 60 AND _windows.newest[_i] THEN
+    returned := least(_cost, _windows.counts[slot]);
+    _windows.counts[slot] := _windows.counts[slot] - returned;
+    _windows.totals[_i] := _windows.totals[_i] - returned;
+  END IF;
+  RETURN _windows;
+END
+$function$;
+
 CREATE FUNCTION ${schema}.refund(
   _deadline bigint, _now bigint, _key text, _lengths double precision[], _cost double precision, _taken_at bigint,
   OUT refunded boolean
@@ -189,10 +207,6 @@ DECLARE
   now bigint;
   kept ${schema}.windows;
   length double precision;
-  i integer;
-  bucket bigint;
-  slot integer;
-  returned double precision;
 BEGIN
   PERFORM ${schema}.in_time(_deadline);
   SELECT w.* INTO kept FROM ${schema}.windows w WHERE w.key = _key FOR UPDATE;
@@ -203,15 +217,53 @@ BEGIN
   now := coalesce(_now, ${schema}.server_time());
   kept := ${schema}.windows_at(kept, '{}', now);
   FOREACH length IN ARRAY _lengths LOOP
-    i := array_position(kept.lengths, length);
-    bucket := floor(_taken_at / (length / 60))::bigint;
-    CONTINUE WHEN i IS NULL OR bucket < kept.newest[i] - 60 OR bucket > kept.newest[i];
-    slot := 61 * (i - 1) + mod(mod(bucket, 61) + 61, 61) + 1;
-    returned := least(_cost, kept.counts[slot]);
-    kept.counts[slot] := kept.counts[slot] - returned;
-    kept.totals[i] := kept.totals[i] - returned;
+    IF array_position(kept.lengths, length) IS NOT NULL THEN
+      kept := ${schema}.windows_without(kept, array_position(kept.lengths, length), _cost, _taken_at);
+    END IF;
   END LOOP;
   PERFORM ${schema}.keep_windows(kept, now);
+  PERFORM ${schema}.in_time(_deadline);
+END
+$function$;
+
+CREATE FUNCTION ${schema}.move(
+  _deadline bigint, _now bigint, _key text, _lengths double precision[], _costs double precision[], _froms bigint[],
+  _tos bigint[], OUT moved boolean
+) ${settings} AS $function$
+DECLARE
+  now bigint;
+  kept ${schema}.windows;
+  length double precision;
+  i integer;
+  bucket bigint;
+  slot integer;
+BEGIN
+  PERFORM ${schema}.in_time(_deadline);
+  FOR look IN 1..4 LOOP
+    SELECT w.* INTO kept FROM ${schema}.windows w WHERE w.key = _key FOR UPDATE;
+    EXIT WHEN kept.key IS NOT NULL;
+    -- It was swept: a row to lock, empty.
+    INSERT INTO ${schema}.windows (key, lengths, newest, totals, counts, idle_at)
+    VALUES (_key, '{}', '{}', '{}', '{}', coalesce(_now, ${schema}.server_time()) + 60000) ON CONFLICT DO NOTHING;
+  END LOOP;
+  IF kept.key IS NULL THEN
+    RAISE EXCEPTION 'busy' USING ERRCODE = '40001';
+  END IF;
+  now := coalesce(_now, ${schema}.server_time());
+  kept := ${schema}.windows_at(kept, _lengths, now);
+  FOREACH length IN ARRAY _lengths LOOP
+    i := array_position(kept.lengths, length);
+    FOR n IN 1..cardinality(_costs) LOOP
+      kept := ${schema}.windows_without(kept, i, _costs[n], _froms[n]);
+      bucket := least(floor(_tos[n] / (length / 60))::bigint, kept.newest[i]);
+      CONTINUE WHEN bucket < kept.newest[i] - 60;
+      slot := 61 * (i - 1) + mod(mod(bucket, 61) + 61, 61) + 1;
+      kept.counts[slot] := kept.counts[slot] + _costs[n];
+      kept.totals[i] := kept.totals[i] + _costs[n];
+    END LOOP;
+  END LOOP;
+  PERFORM ${schema}.keep_windows(kept, now);
+  moved := true;
   PERFORM ${schema}.in_time(_deadline);
 END
 $function$;
