@@ -2,8 +2,8 @@
  * Runs the random tests for longer: `npm run torture -- --cycles 20` does twenty times what `npm test` does of them. Each
  * prints its seed; `SEED=… npm run torture` repeats a run.
  *
- * Then kills processes, as many for each engine as there are cycles: `--engine sqlite`, `redis` or `postgres` for one of
- * them, `--only crash` for nothing else. What a seed fixes and a machine does not repeat is the exact moment of each death.
+ * Then kills processes, as many for each engine as there are cycles: `--engine sqlite`, `redis`, `postgres`, `bullmq` or
+ * `pg-boss` for one of them, `--only crash` for nothing else. What a seed fixes and a machine does not repeat is the exact moment of each death.
  */
 import { spawnSync } from 'node:child_process'
 import { globSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs'
@@ -26,14 +26,19 @@ const { values } = parseArgs({
 const cycles = Number(values.cycles)
 if (!Number.isInteger(cycles) || cycles < 1) throw new Error('--cycles is a whole number of 1 or more')
 if (values.only !== undefined && values.only !== 'crash') throw new Error('--only knows crash alone')
-const engines = engineNames.filter((name) => values.engine === undefined || name === values.engine)
-if (engines.length === 0) throw new Error(`--engine is one of ${engineNames.join(', ')}`)
+const asked = <T extends string>(names: readonly T[]) =>
+  names.filter((name) => values.engine === undefined || name === values.engine)
+const engines = asked(engineNames)
+const queues = asked(['bullmq', 'pg-boss'])
+if (engines.length + queues.length === 0)
+  throw new Error(`--engine is one of ${engineNames.join(', ')}, bullmq, pg-boss`)
 
 // So that servers and processes end with it.
 for (const signal of ['SIGINT', 'SIGTERM'] as const) process.once(signal, () => process.exit(1))
 const passed = values.only === 'crash' || runRandomTests()
-const sound = await crash(engines)
-process.exitCode = passed && sound ? 0 : 1
+const sound = engines.length === 0 || (await crash(engines))
+const queuesSound = queues.map(killWorkersOf)
+process.exitCode = passed && sound && queuesSound.every(Boolean) ? 0 : 1
 
 function runRandomTests(): boolean {
   const amounts = Object.fromEntries(Object.entries(cycle).map(([name, amount]) => [name, String(amount * cycles)]))
@@ -43,6 +48,13 @@ function runRandomTests(): boolean {
     env: { ...process.env, ...amounts },
   })
   return status === 0
+}
+
+/** Kills workers of a queue engine. */
+function killWorkersOf(name: string): boolean {
+  const args = ['--test', '--test-name-pattern=killed with -9', `test/queues/${name}.test.ts`]
+  const env = { ...process.env, KILLS: String(cycles) }
+  return spawnSync(process.execPath, args, { stdio: 'inherit', env }).status === 0
 }
 
 async function crash(names: readonly EngineName[]): Promise<boolean> {

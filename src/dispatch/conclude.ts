@@ -27,6 +27,12 @@ const unwritten: ReadonlySet<MailError['code']> = new Set(['STORE_UNAVAILABLE', 
 
 /** A queued message waits for these to be mended, although repeating the call at once would be useless. */
 const kindsToWaitFor: ReadonlySet<FailureKind> = new Set(['login', 'account', 'aborted'])
+/** The process that accepted it knew better: in a deploy, this one may be older than the message, or newer. */
+const codesToWaitFor: ReadonlySet<MailError['code']> = new Set([
+  'NO_PROVIDER',
+  'TENANT_NOT_FOUND',
+  'CONFIGURATION_ERROR',
+])
 
 /** A provider that asks for more patience than this is asked again sooner, in milliseconds. */
 const longestRetryAfter = 86_400_000
@@ -37,7 +43,7 @@ const longestRetryAfter = 86_400_000
  */
 export async function conclude(parts: ConcludeParts, entry: Entry, failure?: MailError): Promise<Receipt> {
   const { ledger } = parts
-  const later = laterRun(parts, entry, failure)
+  const later = laterRun(parts, entry.row, failure, callOf(entry.delivery).deadline.cause === 'close')
   if (later !== undefined) {
     const lastError = failure ? { lastError: errorFacts(failure) } : {}
     const row: Row = { ...reopened(entry.row), status: 'queued', dueAt: later.dueAt, runs: later.runs, ...lastError }
@@ -62,14 +68,16 @@ export async function conclude(parts: ConcludeParts, entry: Entry, failure?: Mai
   throw failure && row.status !== 'unknown' && row.status !== 'rejected' ? withFacts(error, failure) : error
 }
 
-function laterRun(
-  { clock, schedule }: ConcludeParts,
-  { row, delivery }: Entry,
+/** When a queued message is to be tried again, if it is. */
+export function laterRun(
+  { clock, schedule }: Pick<ConcludeParts, 'clock' | 'schedule'>,
+  row: Row,
   failure: MailError | undefined,
-): { dueAt: number; runs: number } | undefined {
+  closing = false,
+): { readonly dueAt: number; readonly runs: number } | undefined {
   if (row.kind !== 'queue' || !row.recipients.some(({ status }) => status === 'failed' || status === 'pending')) return
   const now = clock.now()
-  if (callOf(delivery).deadline.cause === 'close') return { dueAt: now, runs: row.runs }
+  if (closing) return { dueAt: now, runs: row.runs }
   // A limit says nothing about the message: it waits its turn, as long as that takes.
   if (failure?.code === 'SEND_LIMIT_EXCEEDED' && failure.retryAfter !== undefined) {
     return notLate(row, { dueAt: now + Math.min(failure.retryAfter, longestRetryAfter), runs: row.runs })
@@ -84,7 +92,8 @@ const notLate = <T extends { readonly dueAt: number }>({ notAfter }: Row, later:
   notAfter !== undefined && later.dueAt >= notAfter ? undefined : later
 
 const mayPass = ({ code, retryable, kind }: MailError): boolean =>
-  statusOfCode[code] === undefined && (retryable || (kind !== undefined && kindsToWaitFor.has(kind)))
+  statusOfCode[code] === undefined &&
+  (retryable || codesToWaitFor.has(code) || (kind !== undefined && kindsToWaitFor.has(kind)))
 
 function reopened(row: Row): Row {
   return {

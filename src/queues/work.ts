@@ -1,4 +1,5 @@
 import { randomUUID } from 'node:crypto'
+import { laterRun } from '../dispatch/conclude.ts'
 import { MailError } from '../errors.ts'
 import type { Entry } from '../ledger/entry.ts'
 import { ended, freesKey } from '../ledger/row.ts'
@@ -215,7 +216,7 @@ async function runHeld(
   held: Held,
   finish: (entry: Entry) => Promise<Receipt>,
 ): Promise<Pick<Entry, 'row'> & Partial<Pick<Entry, 'delay'>>> {
-  const { ledger, clock, underWay } = parts
+  const { ledger, clock, retry, underWay } = parts
   const row = ledger.asFound(held.row)
   const { work } = row
   if ((row.status !== 'queued' && row.status !== 'scheduled') || !work) {
@@ -227,10 +228,12 @@ async function runHeld(
     const context = await contextOf(parts, row, deadline)
     if (context instanceof MailError) {
       const lastError = { code: context.code, reason: context.message }
-      const next: Row = context.retryable
-        ? { ...row, status: 'queued', dueAt: clock.now() + whenTenantsFail, lastError }
-        : ended(row, 'failed', lastError)
-      await settleHeld(parts, held, next, context.retryable ? whenTenantsFail : 0)
+      const now = clock.now()
+      const later = context.retryable
+        ? { dueAt: now + whenTenantsFail, runs: row.runs }
+        : laterRun({ clock, schedule: retry.schedule }, row, context)
+      const next: Row = later ? { ...row, ...later, status: 'queued', lastError } : ended(row, 'failed', lastError)
+      await settleHeld(parts, held, next, later ? later.dueAt - now : 0)
       return { row: next }
     }
     const entry = ledger.adopt({ row, fence: held.fence }, deliveryOf(row, work, context, deadline))

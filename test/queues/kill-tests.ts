@@ -9,12 +9,20 @@ import { start } from '../support/program.ts'
 import { type Ground, open, until } from './ground.ts'
 import type { Orders } from './programs/worker.ts'
 
-const seed = Number(process.env.SEED ?? Date.now() % 1_000_000)
-const cycles = Number(process.env.CYCLES ?? 4)
+const first = Number(process.env.SEED ?? Date.now() % 1_000_000)
+const kills = Number(process.env.KILLS ?? 4)
+/** Kills over one store, before what they left is looked at. */
+const mostPerStore = 20
 
 /** Workers are killed under load; what becomes of the messages is the ledger's to answer for, whatever the engine does. */
 export function killTests(newGround: () => Ground): void {
-  test(`P1, P2: workers killed with -9 under load: nothing lost, nothing twice (SEED=${seed}, ${cycles} kills)`, async (t) => {
+  for (let done = 0, seed = first; done < kills; done += mostPerStore, seed++) {
+    killTest(newGround, seed, Math.min(mostPerStore, kills - done))
+  }
+}
+
+function killTest(newGround: () => Ground, seed: number, planned: number): void {
+  test(`P1, P2: workers killed with -9 under load: nothing lost, nothing twice (SEED=${seed}, ${planned} kills)`, async (t) => {
     const chance = new Chance(seed, 'kills')
     const ground = newGround()
     const post = await createSmtpServer()
@@ -51,14 +59,14 @@ export function killTests(newGround: () => Ground): void {
     const workers = [newWorker(), newWorker()]
     const loads = Promise.all([load(), load(), load()])
     let kills = 0
-    for (let slot = 0; kills < cycles; slot = 1 - slot) {
+    for (let slot = 0; kills < planned; slot = 1 - slot) {
       const worker = workers[slot]!
       await worker.printed(/ready/)
       await sleep(chance.between(100, 700))
       worker.child.kill('SIGKILL')
       await worker.ended
       kills++
-      if (kills < cycles) workers[slot] = newWorker()
+      if (kills < planned) workers[slot] = newWorker()
     }
     loading = false
     await loads

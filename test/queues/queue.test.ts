@@ -291,6 +291,31 @@ test('a run survives the `tenants` function failing or hanging, and goes on when
   }
 })
 
+test('a worker of another version that lacks the provider or the tenant waits for one that has it', async () => {
+  const providers = { a: scripted('a'), b: scripted('b') }
+  const from = 'hello@acme.example'
+  for (const [lacks, code] of [
+    [{ providers: { a: providers.a }, tenants: { acme: { route: 'a', from } } }, 'NO_PROVIDER'],
+    [{ providers, tenants: {} }, 'TENANT_NOT_FOUND'],
+  ] as const) {
+    const clock = fakeClock()
+    const store = memory({ clock })
+    const more = { from, route: 'a', store, clock, retry: { rounds: 1, schedule: [minute, hour] }, limits: {} } as const
+    const has = { providers, tenants: { acme: { route: 'a', from } } }
+    const newer = createMailer({ ...more, ...has, queue: { work: false } } as unknown as MailerOptions)
+    const older = createMailer({ ...more, ...lacks, queue: { work: false } } as unknown as MailerOptions)
+    const queued = await newer.tenant('acme').enqueue(message, { provider: code === 'NO_PROVIDER' ? 'b' : 'a' })
+    const worker = older.work()
+    await clock.advance(30_000)
+    const row = await store.read(queued.id)
+    assert.deepEqual([row?.status, row?.lastError?.code, row?.runs], ['queued', code, 1])
+    await worker.stop()
+    newer.work()
+    await clock.advance(2 * minute)
+    assert.equal((await store.read(queued.id))?.status, 'sent')
+  }
+})
+
 test('a tenant blocked or gone after the accept is not mailed for; the message ends failed, with its quota back', async () => {
   for (const now of [{ route: 'a', mode: 'blocked' as const }, undefined]) {
     let config: object | undefined = { from: 'hello@acme.example', route: 'a' }
@@ -299,12 +324,13 @@ test('a tenant blocked or gone after the accept is not mailed for; the message e
       queue: { work: false },
       tenants: () => config as never,
       limits,
+      retry: { schedule: [minute, 5 * minute] },
     })
     const { id } = await mailer.tenant('acme').enqueue(message, { idempotencyKey: 'k' })
     config = now
     mailer.tenants.invalidate('acme')
     mailer.work()
-    await clock.advance(minute)
+    await clock.advance(10 * minute)
     assert.equal(a.calls.length, 0)
     assert.equal((await store.read(id))?.status, 'failed')
     assert.equal(await statusOf(id, 'acme'), 'failed')
