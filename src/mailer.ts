@@ -59,7 +59,7 @@ export function engineOf(settings: Settings) {
       sandbox(ledger), // stops here: nothing is counted that is not sent
       quota({ store, events, lines }), // last, since it takes
     ],
-    (delivery) => ledger.accept(delivery),
+    (delivery) => ledger.acceptance.accept(delivery),
   )
 
   // Dispatch happens per attempt: the route tries providers, and each try passes these.

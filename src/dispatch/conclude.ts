@@ -53,7 +53,7 @@ export async function conclude(parts: ConcludeParts, entry: Entry, failure?: Mai
     return receiptOf(row)
   }
   if (failure && !entry.promised && unwritten.has(failure.code)) {
-    await ledger.refuse(entry.row.id)
+    await ledger.acceptance.refuse(entry.row.id)
     await refund(ledger.store, callOf(entry.delivery).taken, entry.delivery.envelope.recipients.length)
     throw failure
   }

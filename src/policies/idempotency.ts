@@ -28,7 +28,7 @@ export const idempotency =
     let found: Found
     const waitUntil = Math.max(0, call.deadline.remaining - longestWait)
     for (let poll = firstPoll; ; poll = Math.min(poll * 2, slowestPoll)) {
-      const claim = await ledger.claimKey(delivery, print, look)
+      const claim = await ledger.acceptance.claimKey(delivery, print, look)
       if (claim.state === 'claimed') {
         found = claim.found
         break
@@ -48,7 +48,7 @@ export const idempotency =
     try {
       return await next(changeCall(delivery, { found }))
     } catch (error) {
-      await ledger.refuse(delivery.id)
+      await ledger.acceptance.refuse(delivery.id)
       throw error
     }
   }

@@ -6,4 +6,4 @@ export const sandbox =
   (ledger: Ledger): Policy =>
   (next) =>
   (delivery) =>
-    delivery.sandbox ? ledger.acceptSandboxed(delivery) : next(delivery)
+    delivery.sandbox ? ledger.acceptance.acceptSandboxed(delivery) : next(delivery)
