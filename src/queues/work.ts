@@ -26,6 +26,8 @@ export interface QueueStats {
   readonly paused: boolean
   /** Messages this process has taken from the ledger and not yet brought to an end. */
   readonly active: number
+  /** Messages that wait in the store, queued or scheduled, whoever will take them. */
+  readonly waiting: number
   /** What the engine says, if there is one. */
   readonly engine?: EngineStats
 }
@@ -188,12 +190,13 @@ export function queueWork(parts: Parts, finish: (entry: Entry) => Promise<Receip
       if (!sharedPause) await engine?.resume()
     },
     async stats() {
-      const told = await engine?.stats()
+      const [told, waiting] = await Promise.all([engine?.stats(), store.waiting()])
       const isPaused = paused || ((await sharedPause?.ask()) ?? false)
       return {
         working: local !== undefined,
         paused: isPaused,
         active: local?.active ?? 0,
+        waiting,
         ...(told ? { engine: told } : {}),
       }
     },

@@ -41,6 +41,7 @@ export function borrowedStore(options: BorrowedOptions): MailStore {
     find: (...args) => on((store) => store.find(...args)),
     list: (...args) => on((store) => store.list(...args)),
     due: (...args) => on((store) => store.due(...args)),
+    waiting: () => on((store) => store.waiting()),
     suppress: {
       add: (...args) => on((store) => store.suppress.add(...args)),
       hasMany: (...args) => on((store) => store.suppress.hasMany(...args)),

@@ -45,6 +45,7 @@ export function checkedStore(store: MailStore, clock: Clock): MailStore {
     find: checked('find', (by) => store.find(by)),
     list: checked('list', (query) => store.list(query)),
     due: checked('due', (count, lease, options) => store.due(count, lease, options)),
+    waiting: checked('waiting', () => store.waiting(), isNumber),
     suppress: {
       add: checked('suppress.add', (entries) => store.suppress.add(entries)),
       hasMany: checked(
@@ -75,6 +76,7 @@ export function checkedStore(store: MailStore, clock: Clock): MailStore {
 }
 
 const isBoolean = (answer: unknown) => typeof answer === 'boolean'
+const isNumber = (answer: unknown) => typeof answer === 'number'
 const isList = (answer: unknown) => Array.isArray(answer)
 /** A look that was asked for is answered: without it a suppressed mailbox would be mailed. */
 const isFound = (found: unknown, look: Look | undefined) =>

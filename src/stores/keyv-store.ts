@@ -275,6 +275,10 @@ export class KeyvStore implements MailStore {
     return look ? this.suppress.hasMany(row.tenant, look.keys, look.scopes) : []
   }
 
+  waiting(): number {
+    return this.#shared.due.size
+  }
+
   #checkQueue(): void {
     if (this.#shared.due.size < this.#maxQueued) return
     throw new MailError(

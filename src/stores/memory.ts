@@ -222,6 +222,10 @@ class MemoryStore implements MailStore {
     return next === undefined ? { held } : { held, next }
   }
 
+  waiting(): number {
+    return this.#due.size
+  }
+
   readonly limits = {
     take: (key: string, windows: readonly Window[], cost: number) =>
       this.#windows.take(key, windows, cost, this.#clock.monotonic()),

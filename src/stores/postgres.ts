@@ -214,6 +214,10 @@ class PostgresStore implements MailStore {
     return this.#queue.due(timeOf(this.#clock), count, lease, options)
   }
 
+  waiting(): Promise<number> {
+    return this.#queue.waiting(this.#maxQueued)
+  }
+
   once(id: string, ttl: number): Promise<boolean> {
     return this.#marks.once(id, ttl)
   }

@@ -35,6 +35,8 @@ export interface MailStore {
    * (tenants in turn, of each the higher priority first).
    */
   due(count: number, lease: Lease, options?: DueOptions): Awaitable<Due>
+  /** How many rows wait, queued or scheduled; counted no further than the most that may. */
+  waiting(): Awaitable<number>
   readonly suppress: {
     add(entries: readonly StoredSuppression[]): Awaitable<void>
     /** One answer per key, in order: the first entry that covers it in one of `scopes`. Expired entries do not count. */

@@ -95,7 +95,7 @@ export async function served(port: number): Promise<MailStore> {
     Object.fromEntries(names.map((name) => [name, call(`${prefix}${name}`)]))
   return {
     guarantees: { scope: 'host', durability: 'process-crash', list: true },
-    ...calls('', ['claim', 'renew', 'settle', 'takeover', 'read', 'find', 'list', 'due', 'once']),
+    ...calls('', ['claim', 'renew', 'settle', 'takeover', 'read', 'find', 'list', 'due', 'waiting', 'once']),
     suppress: calls('suppress.', ['add', 'hasMany', 'get', 'remove', 'list']),
     limits: calls('limits.', ['take', 'refund', 'move', 'usage']),
     counters: calls('counters.', ['add', 'read']),

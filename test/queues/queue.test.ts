@@ -59,9 +59,11 @@ test('a scheduled message leaves at its time and not before, even after the wall
 test('higher priorities leave first', async () => {
   const { mailer, clock, a } = setUp({ queue: { work: false, concurrency: 1 } })
   for (const priority of [0, -10, 10, 5]) await mailer.enqueue({ ...message, subject: `p${priority}` }, { priority })
+  assert.deepEqual(await mailer.queue.stats(), { working: false, paused: false, active: 0, waiting: 4 })
   mailer.work()
   await clock.advance(1_000)
   assert.deepEqual(subjects(a), ['p10', 'p5', 'p0', 'p-10'])
+  assert.deepEqual(await mailer.queue.stats(), { working: true, paused: false, active: 0, waiting: 0 })
 })
 
 test('tenants take turns: a thousand of one do not delay the one of another', async () => {

@@ -20,6 +20,7 @@ const calls: Record<string, (store: MailStore) => unknown> = {
   find: (store) => store.find({ messageId: 'id' }),
   list: (store) => store.list({}),
   due: (store) => store.due(1, { owner: 'o', ms: 1 }),
+  waiting: (store) => store.waiting(),
   'suppress.add': (store) => store.suppress.add([]),
   'suppress.hasMany': (store) => store.suppress.hasMany(undefined, ['a'], ['all']),
   'suppress.get': (store) => store.suppress.get(undefined, 'a'),

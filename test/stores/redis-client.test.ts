@@ -143,6 +143,7 @@ else {
         'find what a provider named': () => store.find({ providerMessageId: 'p' }),
         list: () => store.list({ index: { tag: 'x' } }),
         due: () => store.due(10, lease),
+        waiting: () => store.waiting(),
         add: () => store.suppress.add([suppression(), suppression({ scope: 'topic:a' })]),
         hasMany: () => store.suppress.hasMany(undefined, look.keys, look.scopes),
         get: () => store.suppress.get(undefined, 'ada@example.com'),

@@ -44,6 +44,7 @@ function inTurn(...stores: readonly MailStore[]): MailStore {
     find: (...args) => next().find(...args),
     list: (...args) => next().list(...args),
     due: (...args) => next().due(...args),
+    waiting: () => next().waiting(),
     suppress: {
       add: (...args) => next().suppress.add(...args),
       hasMany: (...args) => next().suppress.hasMany(...args),

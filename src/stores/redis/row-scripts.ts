@@ -146,3 +146,7 @@ return answer('ok', row.seal or '-', shown(row))
 `,
   { writes: false },
 )
+
+export const waiting = script('waiting', [], "return answer('ok', redis.call('GET', P .. 'waiting') or '0')", {
+  writes: false,
+})

@@ -25,7 +25,7 @@ import { due } from './due-script.ts'
 import type { Answer, Link, Value } from './link.ts'
 import { list } from './list-script.ts'
 import { escaped, nameFor, tenantName, unescaped } from './names.ts'
-import { claim, read, readGiven, renew, setAside, settle, takeover } from './row-scripts.ts'
+import { claim, read, readGiven, renew, setAside, settle, takeover, waiting } from './row-scripts.ts'
 import type { Argument, Script } from './script.ts'
 import { foundIn, lookArguments } from './suppressions.ts'
 
@@ -105,6 +105,11 @@ export class RedisRows implements Rows {
       await this.#setAside(id, fence!)
       throw error
     }
+  }
+
+  async waiting(): Promise<number> {
+    const { values } = await this.#link.run(waiting, [])
+    return Number(values[0])
   }
 
   async read(id: string): Promise<Row | undefined> {

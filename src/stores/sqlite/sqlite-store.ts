@@ -55,12 +55,14 @@ export class SqliteStore implements MailStore {
   readonly entries: Entries
   readonly #commits: GroupCommit
   readonly #drafts = new Drafts()
+  readonly #waiting: WaitingCount
   readonly #rows: Rows
   readonly #queue: Queue
 
   constructor({ path, durability, maxQueued, clock, boot }: SqliteStoreSettings) {
     this.guarantees = { scope: 'host', durability, list: true }
-    this.#rows = new Rows(new WaitingCount(maxQueued))
+    this.#waiting = new WaitingCount(maxQueued)
+    this.#rows = new Rows(this.#waiting)
     this.#queue = new Queue(this.#rows)
     const sweep = new Sweep(this.#rows)
     const database = new Database(path, durability, new StoreTime(clock, boot))
@@ -99,6 +101,10 @@ export class SqliteStore implements MailStore {
     const due = await this.#commits.write((connection) => this.#queue.due(connection, count, lease, options))
     for (const { row, fence } of due.held) this.#drafts.remember(row, fence)
     return due
+  }
+
+  waiting(): number | Promise<number> {
+    return this.#commits.read((connection) => this.#waiting.now(connection))
   }
 
   read(id: string): Row | undefined | Promise<Row | undefined> {

@@ -23,15 +23,18 @@ export class WaitingCount {
     this.#count += Number(to !== undefined && isWaitingState(to)) - Number(from !== undefined && isWaitingState(from))
   }
 
+  now(connection: Connection): number {
+    const began = performance.now()
+    this.#count = this.#counted(connection)
+    const end = performance.now()
+    this.#countAgainAt = end + Math.max(countEvery, (end - began) / countShare)
+    return this.#count
+  }
+
   /** @throws MailError `QUEUE_FULL` when there is no room for one more. */
   demandRoom(connection: Connection): void {
-    const now = performance.now()
-    if (now >= this.#countAgainAt) {
-      this.#count = this.#counted(connection)
-      const end = performance.now()
-      this.#countAgainAt = end + Math.max(countEvery, (end - now) / countShare)
-    }
-    if (this.#count < this.#most) return
+    const count = performance.now() < this.#countAgainAt ? this.#count : this.now(connection)
+    if (count < this.#most) return
     throw new MailError(
       'QUEUE_FULL',
       `The SQLite store holds ${this.#most} waiting messages; wait for the queue to drain, or raise maxQueued.`,

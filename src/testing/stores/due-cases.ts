@@ -33,6 +33,28 @@ export const due: Suite = {
     assert.equal(held.length, 6)
   },
 
+  'what waits is counted: queued and scheduled, and nothing that somebody works on or that has ended': async ({
+    store,
+    now,
+  }) => {
+    assert.equal(await store.waiting(), 0)
+    for (const tenant of ['a', undefined]) {
+      await store.claim(rowOf({ status: 'queued', kind: 'queue', dueAt: now(), ...(tenant && { tenant }) }), {})
+    }
+    const later = rowOf({ status: 'scheduled', kind: 'queue', dueAt: now() + day })
+    await store.claim(later, {})
+    await store.claim(rowOf(), { lease })
+    assert.equal(await store.waiting(), 3)
+    const [first, second] = (await store.due(2, lease)).held
+    assert.equal(await store.waiting(), 1)
+    await store.settle({ ...first!.row, status: 'sent' }, first!.fence)
+    await store.settle({ ...second!.row, status: 'queued' }, second!.fence, { delay: 10 * 1_000 })
+    assert.equal(await store.waiting(), 2)
+    const held = await store.takeover(later.id, ['scheduled'], lease)
+    await store.settle({ ...held!.row, status: 'cancelled' }, held!.fence)
+    assert.equal(await store.waiting(), 1)
+  },
+
   'a row is handed to one worker': async ({ store, now }) => {
     for (let i = 0; i < 100; i++) await store.claim(rowOf({ status: 'queued', kind: 'queue', dueAt: now() }), {})
     const takes = await Promise.all(Array.from({ length: 20 }, () => store.due(10, lease)))
