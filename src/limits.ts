@@ -2,7 +2,7 @@ import { configurationError } from './errors.ts'
 import type { Window } from './stores/store.ts'
 
 /** How much of each a mailer or tenant may use. What is absent has the default named. */
-export interface Limits {
+export interface Limits<P extends string = string> {
   /** Mailboxes of one message over to, cc and bcc, each counted once. Default 50. */
   readonly recipients?: number
   /** Reply-to addresses. Default 10. */
@@ -25,8 +25,11 @@ export interface Limits {
   readonly batch?: number
   /** Mailboxes accepted in any window of `per` milliseconds. Default none. */
   readonly quota?: Window | readonly Window[]
-  /** Mailboxes handed to a provider in any window, by its name. A provider out of budget is skipped. Default none. */
-  readonly providers?: Readonly<Record<string, Window | readonly Window[]>>
+  /**
+   * Mailboxes that arrive at a provider in any window, by its name. A tenant may limit its own providers, the mailer its. A
+   * provider out of budget is skipped. Default none.
+   */
+  readonly providers?: { readonly [N in P]?: Window | readonly Window[] }
   /**
    * What happens when the quota, or the budget of every provider on the route, is used up. Default `reject`; `wait` waits its
    * turn inside the deadline. A queued message always waits, in the queue.
@@ -94,14 +97,7 @@ export function resolveLimits(limits: Limits = {}, base?: ResolvedLimits, where 
     messageBytes: count('messageBytes'),
     batch: count('batch'),
     quota: windowsOf(limits.quota, `${where}.quota`),
-    providers: limits.providers
-      ? new Map(
-          Object.entries(limits.providers).map(([name, windows]) => [
-            name,
-            windowsOf(windows, `${where}.providers.${name}`),
-          ]),
-        )
-      : (base?.providers ?? new Map()),
+    providers: limits.providers ? providersOf(limits.providers, `${where}.providers`) : (base?.providers ?? new Map()),
     onLimit,
   }
 }
@@ -109,16 +105,34 @@ export function resolveLimits(limits: Limits = {}, base?: ResolvedLimits, where 
 function windowsOf(windows: Window | readonly Window[] | undefined, where: string): readonly Window[] {
   if (windows === undefined) return []
   const list: readonly Window[] = Array.isArray(windows) ? windows : [windows as Window]
-  for (const window of list) {
+  const lengths = new Set<number>()
+  return list.map((window) => {
     const sound =
+      typeof window === 'object' &&
+      Object.keys(window ?? {}).every((field) => field === 'limit' || field === 'per') &&
       Number.isSafeInteger(window?.limit) &&
       window.limit >= 0 &&
       Number.isFinite(window.per) &&
       window.per >= 1 &&
       window.per <= 366 * 86_400_000
     if (!sound) {
-      throw configurationError(`${where} holds { limit, per }: a whole number of mailboxes and 1 ms to 366 days.`)
+      throw configurationError(
+        `${where} holds { limit, per }: a whole number of mailboxes, and 1 to ${366 * 86_400_000} milliseconds.`,
+      )
     }
+    const { limit, per } = window
+    if (lengths.has(per)) {
+      throw configurationError(`${where} has two windows of ${per} ms; the lower limit alone does what both would.`)
+    }
+    lengths.add(per)
+    return { limit, per }
+  })
+}
+
+function providersOf(given: NonNullable<Limits['providers']>, where: string): ReadonlyMap<string, readonly Window[]> {
+  if (typeof given !== 'object' || Array.isArray(given)) {
+    throw configurationError(`${where} is an object of windows by the provider's name.`)
   }
-  return list
+  const named = Object.entries(given).map(([name, windows]) => [name, windowsOf(windows, `${where}.${name}`)] as const)
+  return new Map(named.filter(([, windows]) => windows.length > 0))
 }

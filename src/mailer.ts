@@ -39,9 +39,9 @@ export type Engine = ReturnType<typeof engineOf>
 /** The whole way of a message: accept, then dispatch. */
 export function engineOf(settings: Settings) {
   const parts = partsOf(settings)
-  const { ledger, clock, events, random, retry, store, read, tenants, openTenants, inFlight, custom } = parts
+  const { ledger, clock, events, random, retry, store, read, tenants, openTenants, inFlight, near, custom } = parts
 
-  const lines = new Lines()
+  const lines = new Lines(clock)
 
   const looks = [
     senderAuthorisation, // a tenant must not speak for another, whatever else holds
@@ -57,7 +57,7 @@ export function engineOf(settings: Settings) {
       idempotency(ledger), // a repeat is answered here; a refusal further in frees the key
       suppression(store), // decides who is left to count
       sandbox(ledger), // stops here: nothing is counted that is not sent
-      quota({ store, events, lines }), // last, since it takes
+      quota({ store, near, lines }), // last, since it takes
     ],
     (delivery) => ledger.acceptance.accept(delivery),
   )
@@ -67,9 +67,9 @@ export function engineOf(settings: Settings) {
     compose(
       [
         ...custom.dispatch(read), // before the last checks, so that nothing comes between
-        openProvider(openTenants), // may wait for a place, so before the clock is read
         pacing(events), // a provider that throttles is given time
-        rateLimit({ ledger, clock, events, lines, inFlight }), // each try pays
+        rateLimit({ ledger, clock, near, lines, inFlight }), // each try pays
+        openProvider(openTenants), // may wait for a place, so before the clock is read
         notAfter(clock), // nothing leaves late
         attemptRecord({ ledger, clock, events }), // the last look at suppressions, in one step with the durable record
       ],

@@ -1,6 +1,6 @@
 import { MailError } from './errors.ts'
 import { receiptOf, recordOf } from './ledger/record.ts'
-import { ended, freesKey, withResolution, withRetry } from './ledger/row.ts'
+import { ended, freesKey, givenUp, withResolution, withRetry } from './ledger/row.ts'
 import { mailboxKey } from './message/address.ts'
 import { moment, refused, takeFields } from './options.ts'
 import type { Parts } from './parts.ts'
@@ -103,14 +103,18 @@ export function messagesOf(parts: Parts, { recovery, queue }: MessageParts, tena
       next(before) &&
       (await ledger.change(id, states, (held) => next(held) ?? held, options))
     if (!row) throw new MailError('INVALID_STATE', otherwise, { id })
-    const untouched = row.recipients.filter(({ status }) => status === 'failed').length
-    await refund(store, freesKey(row) ? (before.work?.taken ?? []) : [], untouched)
+    if (freesKey(row)) await refund(store, before.work?.taken ?? [], givenUp(before, row))
     return receiptOf(row)
   }
 
+  /** The row is written, so whatever fails now, a worker finds it. */
   const waits = async (id: string): Promise<void> => {
-    const row = await store.read(id)
-    if (row) await queue.waits(row)
+    try {
+      const row = await store.read(id)
+      if (row) await queue.waits(row)
+    } catch (error) {
+      ledger.warn(error, id)
+    }
   }
 
   return {
@@ -167,7 +171,8 @@ export function messagesOf(parts: Parts, { recovery, queue }: MessageParts, tena
         await waits(id)
         return receipt
       } catch (error) {
-        await refund(store, taken, cost)
+        // A store that failed may have put it into the queue all the same.
+        if (!(error instanceof MailError && error.code === 'STORE_UNAVAILABLE')) await refund(store, taken, cost)
         throw error
       }
     },

@@ -48,7 +48,7 @@ export interface MailerOptions<P extends Providers = Providers> {
   readonly openTenants?: number
   /** Default: true when `tenants` is set. */
   readonly requireTenant?: boolean
-  readonly limits?: Limits
+  readonly limits?: Limits<NameOf<P>>
   /** Everything is checked and kept, nothing sent. Default false. */
   readonly sandbox?: boolean
   readonly policies?: { readonly accept?: readonly Policy[]; readonly dispatch?: readonly Policy[] }

@@ -2,6 +2,7 @@ import type { Clock } from './clock.ts'
 import { Ledger } from './ledger/ledger.ts'
 import { createMessageReader, type MessageReader } from './message/reader.ts'
 import { InFlight } from './policies/in-flight.ts'
+import { NearLimits } from './policies/near-limit.ts'
 import { checkedEngine } from './queues/checked-engine.ts'
 import type { Settings } from './settings.ts'
 import { checkedStore } from './stores/checked.ts'
@@ -16,18 +17,21 @@ export interface Parts extends Settings {
   readonly ledger: Ledger
   /** What limits of providers count for hand-overs under way. */
   readonly inFlight: InFlight
+  readonly near: NearLimits
   readonly read: MessageReader
 }
 
 export function partsOf(settings: Settings): Parts {
   const { clock, events, idempotencyTtl, retention, timeout } = settings
   const store = checkedStore(storeOf(settings.givenStore, clock), clock)
+  const ledger = new Ledger({ store, clock, events, idempotencyTtl, retention, timeout })
   return {
     ...settings,
     store,
     engine: settings.engine && checkedEngine(settings.engine, clock),
-    ledger: new Ledger({ store, clock, events, idempotencyTtl, retention, timeout }),
-    inFlight: new InFlight({ store, clock }),
+    ledger,
+    inFlight: new InFlight({ store, clock, warn: (error) => ledger.warn(error) }),
+    near: new NearLimits(events),
     read: createMessageReader(settings.reading),
   }
 }

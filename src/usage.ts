@@ -17,7 +17,7 @@ export interface LimitUsage {
 export interface LimitUsages {
   /**
    * The windows that hold for the tenant, or for messages without one: the mailer's quota, the tenant's, and those of the
-   * providers on its route. Takes nothing.
+   * providers on its route, or of all it may use where that is a function. Takes nothing.
    *
    * @throws MailError `TENANT_NOT_FOUND`, `STORE_UNAVAILABLE`.
    */
@@ -39,7 +39,9 @@ export function usageOf({ store, tenants }: Parts, tenant: string | undefined): 
   return {
     async usage() {
       const context = await tenants.resolve(tenant)
-      const names = context.route?.names ?? []
+      const named = context.route?.names ?? []
+      // A route that is a function may name any.
+      const names = named.length > 0 ? named : context.limited
       const budgets = names.flatMap((name) => {
         const budget = context.budget(name)
         return budget ? [read(budget, name)] : []

@@ -34,6 +34,8 @@ const codesToWaitFor: ReadonlySet<MailError['code']> = new Set([
   'CONFIGURATION_ERROR',
 ])
 
+/** However long a limit is used up: it may be raised, or get something back. */
+const longestForLimit = 60_000
 /** A provider that asks for more patience than this is asked again sooner, in milliseconds. */
 const longestRetryAfter = 86_400_000
 
@@ -80,7 +82,7 @@ export function laterRun(
   if (closing) return { dueAt: now, runs: row.runs }
   // A limit says nothing about the message: it waits its turn, as long as that takes.
   if (failure?.code === 'SEND_LIMIT_EXCEEDED' && failure.retryAfter !== undefined) {
-    return notLate(row, { dueAt: now + Math.min(failure.retryAfter, longestRetryAfter), runs: row.runs })
+    return notLate(row, { dueAt: now + Math.min(failure.retryAfter, longestForLimit), runs: row.runs })
   }
   const pause = schedule[row.runs]
   if (pause === undefined || (failure !== undefined && !mayPass(failure))) return

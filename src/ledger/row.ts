@@ -11,6 +11,12 @@ export type HandOverResult = { readonly answer: Answer } | { readonly error: Mai
 /** A result, and for a provider that was given up the one it may still come to. */
 export type Exchanged = HandOverResult & { readonly late?: Promise<HandOverResult> }
 
+/** How many recipients a change of the row gave up: what was taken for them goes back, once. */
+export function givenUp(before: Row, after: Row): number {
+  const failed = (row: Row) => row.recipients.filter(({ status }) => status === 'failed').length
+  return Math.max(0, failed(after) - failed(before))
+}
+
 /** Rows are values: each function answers a new one and changes nothing. */
 export function withAttempt(row: Row, provider: string, now: number): Row {
   const attempt: Attempt = { number: row.attempts.length + 1, provider, startedAt: isoText(now) }

@@ -6,6 +6,8 @@ import { refund } from './quota.ts'
 export interface InFlightParts {
   readonly store: MailStore
   readonly clock: Clock
+  /** Told once when moves begin to fail. */
+  readonly warn: (error: unknown) => void
 }
 
 /** A take of the store, and when this process asked for it and heard of it, monotonic. */
@@ -26,8 +28,8 @@ export interface Charge {
 /**
  * What was taken from limits for hand-overs under way. A provider counts a mail when it arrives, and that is some time after
  * the take: so a take moves along in its windows while its hand-over lasts, and stays where that ended. Thus the limit holds
- * for what arrives, in any window, however long each hand-over takes. Moves go to the store together, a few times a window
- * and only when they change something.
+ * for what arrives, in any window, however long each hand-over takes, where the store answers within a quarter of the
+ * shortest window. Moves go to it together, a few times a window and only when they change something.
  */
 export class InFlight {
   readonly #parts: InFlightParts
@@ -57,6 +59,8 @@ const movesPerWindow = 4
 const longestPause = 5_000
 const shortestPause = 10
 const movesPerCall = 500
+/** Hand-overs that have ended and could not be moved yet; the oldest are forgotten first. */
+const mostKept = 10_000
 
 /** The hand-overs that pay from one budget. */
 class Account {
@@ -68,6 +72,8 @@ class Account {
   readonly #onEmpty: () => void
   #timer: Timer | undefined
   #moving: Promise<void> | undefined
+  /** Moves that failed in a row. */
+  #failures = 0
 
   constructor(parts: InFlightParts, budget: Budget, onEmpty: () => void) {
     this.#parts = parts
@@ -86,10 +92,11 @@ class Account {
       refund: async (mailboxes) => {
         // Where it counts is not known before a move of it has ended.
         await this.#moving
-        this.#charges.delete(charge)
+        charge.stays = true
         charge.cost -= mailboxes
         await refund(this.#parts.store, [{ ...this.#budget, at: charge.at }], mailboxes)
-        if (charge.cost > 0) this.#charges.add(charge)
+        charge.stays = false
+        if (charge.cost <= 0) this.#charges.delete(charge)
       },
       end: () => {
         charge.end(this.#parts.clock.monotonic())
@@ -107,14 +114,17 @@ class Account {
 
   #rearm(): void {
     if (this.#timer || this.#moving) return
-    this.#timer = this.#parts.clock.setTimeout(() => {
-      this.#timer = undefined
-      this.#moving = this.#move().finally(() => {
-        this.#moving = undefined
-        if (this.#charges.size > 0) this.#rearm()
-        else this.#onEmpty()
-      })
-    }, this.#pause)
+    this.#timer = this.#parts.clock.setTimeout(
+      () => {
+        this.#timer = undefined
+        this.#moving = this.#move().finally(() => {
+          this.#moving = undefined
+          if (this.#charges.size > 0) this.#rearm()
+          else this.#onEmpty()
+        })
+      },
+      Math.min(this.#pause * 2 ** this.#failures, longestPause),
+    )
     this.#timer.unref()
   }
 
@@ -122,6 +132,7 @@ class Account {
     const now = this.#parts.clock.monotonic()
     const due: { readonly charge: MovingCharge; readonly to: number; readonly over: boolean }[] = []
     for (const charge of this.#charges) {
+      if (charge.stays) continue
       const over = charge.endedAt !== undefined
       const to = charge.endedAt ?? charge.earliest(now)
       if (this.#changes(charge.at, to)) due.push({ charge, to, over })
@@ -138,11 +149,19 @@ class Account {
           if (over) this.#charges.delete(charge)
         }
       }
-    } catch {
-      // The next move brings them along, unless no window counts them by then.
-      for (const { charge, over } of due) {
-        if (over && charge.earliest(now) - charge.endedAt! > this.#longest) this.#charges.delete(charge)
-      }
+      this.#failures = 0
+    } catch (error) {
+      if (this.#failures++ === 0) this.#parts.warn(error)
+      this.#forget(now)
+    }
+  }
+
+  /** What no window counts any more, and what is too much to keep; the rest the next move brings along. */
+  #forget(now: number): void {
+    for (const charge of this.#charges) {
+      if (charge.endedAt === undefined) continue
+      const isLate = charge.earliest(now) - charge.endedAt > this.#longest
+      if (isLate || this.#charges.size > mostKept) this.#charges.delete(charge)
     }
   }
 
@@ -157,6 +176,8 @@ class MovingCharge {
   /** Where it counts now. */
   at: number
   endedAt: number | undefined
+  /** Where it counts is being changed by a refund. */
+  stays = false
   readonly #take: TimedTake
 
   constructor(cost: number, take: TimedTake) {

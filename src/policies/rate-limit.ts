@@ -2,76 +2,98 @@ import { callOf } from '../call.ts'
 import type { Clock } from '../clock.ts'
 import type { Delivery } from '../delivery.ts'
 import { MailError } from '../errors.ts'
-import type { Events } from '../events.ts'
 import type { Ledger } from '../ledger/ledger.ts'
-import type { Receipt, RecipientStatus } from '../receipt.ts'
+import type { RecipientStatus } from '../receipt.ts'
 import type { Take, Window } from '../stores/store.ts'
 import { Windows } from '../stores/window.ts'
-import type { Budget, TenantContext } from '../tenants/context.ts'
-import type { InFlight, TimedTake } from './in-flight.ts'
-import type { Lines } from './line.ts'
-import { tellUse } from './near-limit.ts'
+import type { Budget } from '../tenants/context.ts'
+import type { Charge, InFlight } from './in-flight.ts'
+import type { Lines, Refusal } from './line.ts'
+import type { NearLimits } from './near-limit.ts'
 import type { Policy } from './policy.ts'
 import { limitExceeded } from './quota.ts'
 
 export interface RateLimitParts {
   readonly ledger: Ledger
   readonly clock: Clock
-  readonly events: Events
+  readonly near: NearLimits
   readonly lines: Lines
   readonly inFlight: InFlight
 }
 
-/** `timed` when the store counted it. */
-type ProviderTake = Take & { readonly timed?: TimedTake }
+type ProviderTake = (Take & { readonly charge?: () => Charge }) | Refusal
 
 /**
  * Each attempt pays from the provider's own budget; what certainly was not taken is given back. A store that cannot answer
  * does not stop mail here (INVARIANTS S3): this process keeps to the limit by itself until it can.
  */
-export const rateLimit = ({ ledger, clock, events, lines, inFlight }: RateLimitParts): Policy => {
+export const rateLimit = ({ ledger, clock, near, lines, inFlight }: RateLimitParts): Policy => {
   const local = new Windows()
   const known = new Refusals(clock)
-  const ask = async (key: string, windows: readonly Window[], cost: number): Promise<ProviderTake> => {
+
+  const ask = async (budget: Budget, cost: number): Promise<ProviderTake> => {
+    const { key, windows } = budget
     const asked = clock.monotonic()
     try {
       const take = await ledger.store.limits.take(key, windows, cost)
-      if (take.ok) return { ...take, timed: { at: take.at, asked, answered: clock.monotonic() } }
-      known.add(key, cost, take)
-      return take
+      if (!take.ok) {
+        known.add(key, cost, take)
+        return take
+      }
+      const timed = { at: take.at, asked, answered: clock.monotonic() }
+      return { ...take, charge: () => inFlight.begin(budget, cost, timed) }
     } catch (error) {
       if (!(error instanceof MailError) || error.code !== 'STORE_UNAVAILABLE') throw error
       ledger.warn(error)
-      return local.take(key, windows, cost, clock.monotonic())
+      return askHere(budget, cost)
     }
   }
+  const askHere = ({ key, windows }: Budget, cost: number): ProviderTake => {
+    const take = local.take(key, windows, cost, clock.monotonic())
+    if (!take.ok) return take
+    const refund = async (mailboxes: number) => local.refund(key, windows, mailboxes, take.at, clock.monotonic())
+    return { ...take, charge: () => ({ refund, end: () => {} }) }
+  }
+  /** Nobody overtakes those who wait. */
+  const refusalFor = (delivery: Delivery, key: string, cost: number): Refusal | undefined => {
+    const { context, kind } = callOf(delivery)
+    const waits = context.limits.onLimit === 'wait'
+    return (waits && (kind === 'queue' ? lines.ahead(key) : lines.refusal(key))) || known.get(key, cost)
+  }
+  const take = async (delivery: Delivery, budget: Budget, cost: number): Promise<ProviderTake> => {
+    const { deadline, patient, kind } = callOf(delivery)
+    if (patient) return lines.pass(budget.key, deadline, () => ask(budget, cost))
+    const refusal = refusalFor(delivery, budget.key, cost)
+    if (refusal) return refusal
+    const taken = await ask(budget, cost)
+    if (kind === 'queue') lines.queueWent(budget.key)
+    return taken
+  }
+
   return (next) => async (delivery) => {
-    const { context, deadline, patient = false } = callOf(delivery)
+    const { context } = callOf(delivery)
     const { provider } = delivery.attempt!
     const budget = context.budget(provider)
     if (!budget) return next(delivery)
-    const { key, windows } = budget
     const cost = delivery.envelope.recipients.length
-    const refusal = patient ? undefined : (known.get(key, cost) ?? behind(lines, context, budget))
-    const taken: ProviderTake =
-      refusal ??
-      (patient ? await lines.pass(key, deadline, () => ask(key, windows, cost)) : await ask(key, windows, cost))
-    if (!taken.ok) throw limitExceeded(`limit of provider '${provider}'`, taken.window, taken.retryAfter)
-    tellUse(events, { kind: 'provider', provider, ...tenantOf(delivery) }, windows, taken, cost)
-    const charge = taken.timed && inFlight.begin(budget, cost, taken.timed)
+    const taken = await take(delivery, budget, cost)
+    if (!taken.ok) throw limitExceeded(`limits.providers.${provider}`, budget, taken)
+    near.tell(budget, taken, cost, { kind: 'provider', provider })
+    const charge = taken.charge?.()
     const giveBack = async (mailboxes: number): Promise<void> => {
       if (mailboxes === 0) return
       await charge?.refund(mailboxes)
-      known.forget(key)
+      known.forget(budget.key)
+      lines.wake(budget.key)
     }
     try {
       const receipt = await next(delivery)
-      await giveBack(untakenIn(receipt, delivery))
+      await giveBack(untakenOf(ledger, delivery))
       return receipt
     } catch (error) {
       const { outcome } = error as { outcome?: unknown }
       // Without an outcome nothing was handed over: it expired, or the last look at suppressions stopped it.
-      if (outcome === undefined || outcome === 'failed') await giveBack(cost)
+      await giveBack(outcome === undefined || outcome === 'failed' ? cost : untakenOf(ledger, delivery))
       throw error
     } finally {
       charge?.end()
@@ -80,20 +102,13 @@ export const rateLimit = ({ ledger, clock, events, lines, inFlight }: RateLimitP
 }
 
 /** Mailboxes of the attempt that certainly were not mailed, though others were: refused for now, or suppressed since. */
-function untakenIn({ recipients }: Receipt, { envelope }: Delivery): number {
+function untakenOf(ledger: Ledger, { id, envelope }: Delivery): number {
   const asked = new Set(envelope.recipients.map(({ address }) => address))
+  const recipients = ledger.open.get(id)?.row.recipients ?? []
   return recipients.filter(({ address, status }) => asked.has(address) && untaken.has(status)).length
 }
 
 const untaken: ReadonlySet<RecipientStatus> = new Set(['failed', 'suppressed'])
-
-/** Who would wait for room may not overtake those who do. */
-const behind = (lines: Lines, { limits }: TenantContext, { key, windows }: Budget): Refusal | undefined =>
-  limits.onLimit === 'wait' && lines.has(key) ? { ok: false, window: windows[0]!, retryAfter: 1 } : undefined
-
-const tenantOf = ({ tenant }: Delivery) => (tenant === undefined ? {} : { tenant })
-
-type Refusal = Extract<Take, { ok: false }>
 
 const mostRefusals = 10_000
 /** Milliseconds. Another process may give back what it took, and this one would not hear of it. */

@@ -2,7 +2,7 @@ import { randomUUID } from 'node:crypto'
 import { laterRun } from '../dispatch/conclude.ts'
 import { MailError } from '../errors.ts'
 import type { Entry } from '../ledger/entry.ts'
-import { ended, freesKey } from '../ledger/row.ts'
+import { ended, freesKey, givenUp } from '../ledger/row.ts'
 import type { Parts } from '../parts.ts'
 import { refund } from '../policies/quota.ts'
 import type { Receipt } from '../receipt.ts'
@@ -97,7 +97,8 @@ export function queueWork(parts: Parts, finish: (entry: Entry) => Promise<Receip
   const run = async (held: Held): Promise<void> => {
     try {
       const { row, delay = 0 } = await runHeld(parts, held, finish)
-      if (row.lastError?.code === 'SEND_LIMIT_EXCEEDED') resting.add(row.tenant, delay)
+      if (row.status === 'queued' && row.lastError?.code === 'SEND_LIMIT_EXCEEDED') resting.add(row.tenant, delay)
+      else resting.forget(row.tenant)
       if (row.status === 'queued') await waits(row)
     } catch (error) {
       // The row tells what became of the message; nobody waits for this promise.
@@ -208,9 +209,7 @@ export function queueWork(parts: Parts, finish: (entry: Entry) => Promise<Receip
 /** Writes a row that was taken and is not worked on; one nobody will dispatch again gives its quota back. */
 export async function settleHeld({ ledger, store }: Parts, held: Held, row: Row, delay = 0): Promise<void> {
   if (!(await ledger.settleHeld(held, row, { release: freesKey(row), remove: !row.accepted, delay }))) return
-  if (!freesKey(row)) return
-  const untouched = row.recipients.filter(({ status }) => status === 'failed').length
-  await refund(store, held.row.work?.taken ?? [], untouched)
+  if (freesKey(row)) await refund(store, held.row.work?.taken ?? [], givenUp(held.row, row))
 }
 
 /** Brings a taken row to its end, or to its next wait. Answers it as it was last written. */

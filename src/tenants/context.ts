@@ -76,6 +76,14 @@ export class TenantContext {
     this.own = new Map(Object.entries(config.providers ?? {}))
     for (const [name, provider] of this.own) checkProvider(where, name, provider)
     this.limits = resolveLimits(config.limits, base?.limits, `${where}limits`)
+    for (const name of Object.keys(config.limits?.providers ?? {})) {
+      if (this.own.has(name)) continue
+      const advice =
+        tenant === undefined
+          ? 'Known are those in providers.'
+          : 'A tenant limits its own providers; set one of the mailer’s in the mailer’s limits, or give the tenant a quota.'
+      throw configurationError(`${where}limits.providers.${name} is the limit of no provider. ${advice}`)
+    }
     this.senders = config.senders ? sendersOf(config.senders, where) : base?.senders
     this.route = routeOf(config.route, this.own)
     for (const name of this.route?.names ?? []) {
@@ -120,6 +128,13 @@ export class TenantContext {
   /** The provider's budget, counted for whoever owns the account. */
   budget(name: string): Budget | undefined {
     return this.own.has(name) ? this.#budgets.get(name) : this.#base?.budget(name)
+  }
+
+  /** Names of the providers it may use that have a budget. */
+  get limited(): readonly string[] {
+    const own = [...this.#budgets.keys()].filter((name) => this.own.has(name))
+    const others = (this.#base?.limited ?? []).filter((name) => !this.own.has(name))
+    return [...own, ...others]
   }
 
   /** Its settings stay out of logs; providers hold credentials. */

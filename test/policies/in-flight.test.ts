@@ -136,6 +136,79 @@ describe('a limit of a provider counts what arrives', () => {
     await mailer.close()
   })
 
+  test('P4: a part that is given back while the rest moves along is not lost sight of', async () => {
+    const clock = fakeClock()
+    const windows = [{ limit: 10, per: 1_000 }]
+    const arrivals: Arrival[] = []
+    const provider: Provider = {
+      name: 'slow',
+      capabilities: everything,
+      async send({ envelope: { recipients } }) {
+        await pass(clock, 480)
+        arrivals.push({ at: clock.monotonic(), mailboxes: recipients.length - 1 })
+        return recipients.length === 1 ? {} : { recipients: [{ address: recipients[0]!.address, outcome: 'failed' }] }
+      },
+      close: async () => {},
+    }
+    const mailer = createMailer({
+      providers: { slow: provider },
+      from: 'a@acme.example',
+      store: tapped(memory({ clock }), {
+        before: ({ name }) => (name === 'limits.refund' ? pass(clock, 40) : undefined),
+      }),
+      clock,
+      limits: { providers: { slow: windows } },
+      retry: { rounds: 1 },
+    })
+    const ten = Array.from({ length: 10 }, (_, i) => `${i}@example.com`)
+    for (let at = 0; at < 4_000; at += 100) {
+      mailer.send({ to: ten, subject: 'x', text: 'x' }).catch(() => {})
+      await clock.advance(100)
+    }
+    await clock.advance(5_000)
+    assert.ok(arrivals.length >= 2)
+    assert.ok(fullest(arrivals, 1_000) <= 10, `${fullest(arrivals, 1_000)} of 10`)
+    assert.equal(clock.pending, 0)
+    await mailer.close()
+  })
+
+  test('S3, P10: a store that cannot move is warned of once, asked seldom, and nothing piles up', async () => {
+    const clock = fakeClock()
+    let moves = 0
+    const mailer = createMailer({
+      providers: { slow: slow(clock, new Chance(1, 'failing'), 40).provider },
+      from: 'a@acme.example',
+      store: tapped(memory({ clock }), {
+        before: ({ name }) => {
+          if (name !== 'limits.move') return
+          moves++
+          throw new Error('it has none')
+        },
+      }),
+      clock,
+      limits: {
+        providers: {
+          slow: [
+            { limit: 1_000, per: 1_000 },
+            { limit: 1_000_000, per: 60_000 },
+          ],
+        },
+      },
+    })
+    const warnings: string[] = []
+    mailer.on('warning', ({ code }) => warnings.push(code))
+    for (let i = 0; i < 300; i++) {
+      mailer.send({ to: 'a@example.com', subject: `${i}`, text: 'x' }).catch(() => {})
+      await clock.advance(100)
+    }
+    await clock.advance(1_000)
+    assert.deepEqual(warnings, ['STORE_UNAVAILABLE'])
+    assert.ok(moves < 20, `${moves} tries in half a minute`)
+    await clock.advance(120_000)
+    assert.equal(clock.pending, 0, 'nothing is left to move')
+    await mailer.close()
+  })
+
   test('P4: a mailer that closes leaves in the store when its last mail arrived', async () => {
     const clock = fakeClock()
     const store = memory({ clock })

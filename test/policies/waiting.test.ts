@@ -42,7 +42,8 @@ describe("onLimit: 'wait'", () => {
       const before = takes()
       await clock.advance(5 * 62_000)
       assert.equal(a.calls.length, 6)
-      assert.ok(takes() - before <= 11, `${takes() - before} takes for five that passed`)
+      // One for each that passed, and one every 10 s: another process may give back what it took.
+      assert.ok(takes() - before <= 5 + 7 * 5, `${takes() - before} takes for five that passed`)
       await clock.advance(14 * 62_000)
       assert.deepEqual(
         (await Promise.all(calls)).map(({ subject }) => subject),
@@ -232,6 +233,10 @@ describe('a queued message and limits', () => {
     await clock.advance(10)
     assert.equal(a.calls.length, 1)
     await clock.advance(30_000)
-    assert.ok(verbs.length < 30, `${verbs.length} verbs while the big tenant rests`)
+    assert.ok(verbs.length < 200, `${verbs.length} verbs while the big tenant rests`)
+    const late = verbs.length
+    await clock.advance(300_000)
+    // 20 messages are looked at when one has passed, and then more and more seldom.
+    assert.ok(verbs.length - late < 5 * 300, `${verbs.length - late} verbs in five minutes`)
   })
 })
