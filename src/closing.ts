@@ -17,8 +17,8 @@ export interface Manifest {
   /** Ids of those given up after their hand-over had begun: they may have been sent. */
   readonly unknown: readonly string[]
   /**
-   * Ids of those accepted and not handed over that are lost with this process. Empty with a durable store, which keeps
-   * them for the next worker, and with one that cannot list.
+   * Ids of those accepted and not handed over that are lost with this process, of every tenant. Empty with a durable store,
+   * which keeps them for the next worker.
    */
   readonly pending: readonly string[]
 }
@@ -86,20 +86,11 @@ async function within({ clock }: Parts, ms: number, work: Promise<unknown>): Pro
   timer.cancel()
 }
 
-async function pendingIds({ store, ledger }: Parts): Promise<string[]> {
-  const ids: string[] = []
-  if (!store.guarantees.list) return ids
+async function pendingIds({ store, ledger }: Parts): Promise<readonly string[]> {
   try {
-    for (const status of ['queued', 'scheduled'] as const) {
-      let cursor: string | undefined
-      do {
-        const page = await store.list({ index: { status }, limit: 1_000, ...(cursor === undefined ? {} : { cursor }) })
-        ids.push(...page.items.map(({ id }) => id))
-        cursor = page.cursor
-      } while (cursor !== undefined)
-    }
+    return (await store.waitingIds?.()) ?? []
   } catch (error) {
     ledger.warn(error)
+    return []
   }
-  return ids
 }

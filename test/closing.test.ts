@@ -295,3 +295,20 @@ test('any number of calls share one listener on a signal, and the last takes it 
   await Promise.all(Array.from({ length: 1_000 }, () => mailer.send(message, { signal })))
   assert.deepEqual(counts, { added: 2, live: 0 })
 })
+
+test('P1: memory names what is lost with the process, whoever it belongs to', async () => {
+  const config = { from: 'hello@acme.example', route: 'a' } as const
+  const clock = fakeClock()
+  const mailer = createMailer({
+    from: 'hello@acme.example',
+    providers: { a: scripted('a') },
+    tenants: { t: config, u: config },
+    requireTenant: false,
+    clock,
+  })
+  const message = { to: 'ada@example.com', subject: 'Hi', text: 'x' }
+  const later = { sendAt: clock.now() + 3_600_000 }
+  const ids: string[] = []
+  for (const face of [mailer, mailer.tenant('t'), mailer.tenant('u')]) ids.push((await face.enqueue(message, later)).id)
+  assert.deepEqual([...(await mailer.close()).pending].sort(), ids.sort())
+})

@@ -45,6 +45,7 @@ export function checkedStore(store: MailStore, clock: Clock): MailStore {
     find: checked('find', (by) => store.find(by)),
     list: checked('list', (query) => store.list(query)),
     due: checked('due', (count, lease, options) => store.due(count, lease, options)),
+    ...(store.waitingIds ? { waitingIds: checked('waitingIds', () => store.waitingIds!(), isList) } : {}),
     waiting: checked('waiting', () => store.waiting(), isNumber),
     suppress: {
       add: checked('suppress.add', (entries) => store.suppress.add(entries)),

@@ -46,6 +46,10 @@ export class DueList {
     return this.#places.size
   }
 
+  ids(): readonly string[] {
+    return [...this.#places.keys()]
+  }
+
   /** Places in memory: those of the list, and at most as many stale ones, or a thousand. */
   get held(): number {
     return [...Object.values(this.#waiting), ...this.#ready.values()].reduce((sum, heap) => sum + heap.size, 0)

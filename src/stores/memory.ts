@@ -226,6 +226,10 @@ class MemoryStore implements MailStore {
     return this.#due.size
   }
 
+  waitingIds(): readonly string[] {
+    return this.#due.ids()
+  }
+
   readonly limits = {
     take: (key: string, windows: readonly Window[], cost: number) =>
       this.#windows.take(key, windows, cost, this.#clock.monotonic()),

@@ -37,6 +37,8 @@ export interface MailStore {
   due(count: number, lease: Lease, options?: DueOptions): Awaitable<Due>
   /** How many rows wait, queued or scheduled; counted no further than the most that may. */
   waiting(): Awaitable<number>
+  /** Ids of all rows that wait, of every tenant: what a store whose durability is `none` loses with its process. */
+  waitingIds?(): Awaitable<readonly string[]>
   readonly suppress: {
     add(entries: readonly StoredSuppression[]): Awaitable<void>
     /** One answer per key, in order: the first entry that covers it in one of `scopes`. Expired entries do not count. */
