@@ -69,6 +69,8 @@ export interface MessageWork extends Messages {
 
 const resolutions: ReadonlySet<unknown> = new Set<Resolution>(['sent', 'rejected', 'failed'])
 
+const taken = 'A worker has just taken the message; ask again in a moment, when it has ended or is given back.'
+
 export interface MessageParts {
   readonly recovery: Recovery
   readonly queue: QueueWork
@@ -84,8 +86,10 @@ export function messagesOf(parts: Parts, { recovery, queue }: MessageParts, tena
     await recovery.run()
     return store.read(row.id)
   }
+  const read = async (id: unknown): Promise<Row | undefined> =>
+    typeof id === 'string' ? current(await store.read(id)) : undefined
   const own = async (id: string): Promise<Row> => {
-    const row = await current(await store.read(id))
+    const row = await read(id)
     if (visible(row)) return row
     throw new MailError('NOT_FOUND', 'There is no message with this id.')
   }
@@ -102,7 +106,7 @@ export function messagesOf(parts: Parts, { recovery, queue }: MessageParts, tena
       states.includes(before.status) &&
       next(before) &&
       (await ledger.change(id, states, (held) => next(held) ?? held, options))
-    if (!row) throw new MailError('INVALID_STATE', otherwise, { id })
+    if (!row) throw new MailError('INVALID_STATE', states.includes(before.status) ? taken : otherwise, { id })
     if (freesKey(row)) await refund(store, before.work?.taken ?? [], givenUp(before, row))
     return receiptOf(row)
   }
@@ -119,10 +123,14 @@ export function messagesOf(parts: Parts, { recovery, queue }: MessageParts, tena
 
   return {
     async get(id, options) {
-      const row = await current(await store.read(id))
+      const row = await read(id)
       return visible(row, options) ? recordOf(row) : undefined
     },
     async find(by, options) {
+      const ids = Object.values(takeFields<Record<string, unknown>>('by', by, ['messageId', 'providerMessageId']))
+      if (ids.length !== 1 || typeof ids[0] !== 'string') {
+        throw refused('by', 'Is { messageId } or { providerMessageId }, a text.')
+      }
       const row = await current(await store.find(by))
       return visible(row, options) ? recordOf(row) : undefined
     },
@@ -133,8 +141,8 @@ export function messagesOf(parts: Parts, { recovery, queue }: MessageParts, tena
       for (const id of unreadable) ledger.warnUnreadable(id)
       return { items: items.filter(matches).map(recordOf), ...(cursor === undefined ? {} : { cursor }) }
     },
-    cancel: (id) =>
-      change(
+    async cancel(id) {
+      const receipt = await change(
         id,
         ['queued', 'scheduled'],
         (waiting) => ({
@@ -143,7 +151,11 @@ export function messagesOf(parts: Parts, { recovery, queue }: MessageParts, tena
           events: [...(waiting.events ?? []), { type: 'cancelled', at: new Date(clock.now()).toISOString() }],
         }),
         'Only a queued or scheduled message can be cancelled; this one is further.',
-      ),
+      )
+      // It may have been what the worker was waiting for.
+      queue.wake()
+      return receipt
+    },
     async reschedule(id, at) {
       const dueAt = moment('at', at)
       const receipt = await change(

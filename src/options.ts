@@ -88,7 +88,10 @@ export interface SendOptions<N extends string = string> {
   /** Instead of the tenant's route. */
   readonly route?: RouteInput<N>
   readonly signal?: AbortSignal
-  /** Milliseconds, waits included. Default 30,000. */
+  /**
+   * Milliseconds, waits included. Default 30,000. For `enqueue` it bounds the accept; a run from the queue has the mailer's
+   * `timeout`, or this where it is longer.
+   */
   readonly timeout?: number
   /** Never handed over at or after this moment. */
   readonly notAfter?: Date | number | string
@@ -193,14 +196,19 @@ export function checkSendOptions(given: SendOptions, timeout: number): CheckedSe
     throw refused('options.transaction', 'Must be a client with an open transaction: pool.connect(), not the pool.')
   }
   const { notAfter, sendAt, ...rest } = options
+  const latestAt = notAfter === undefined ? undefined : moment('options.notAfter', notAfter)
+  const earliestAt = sendAt === undefined ? undefined : moment('options.sendAt', sendAt)
+  if (latestAt !== undefined && earliestAt !== undefined && earliestAt >= latestAt) {
+    throw refused('options.sendAt', 'Must be before notAfter: the message could never be sent.')
+  }
   return {
     ...rest,
     priority,
     stream,
     onUnknown,
     timeout: allowed,
-    ...(notAfter === undefined ? {} : { notAfter: moment('options.notAfter', notAfter) }),
-    ...(sendAt === undefined ? {} : { sendAt: moment('options.sendAt', sendAt) }),
+    ...(latestAt === undefined ? {} : { notAfter: latestAt }),
+    ...(earliestAt === undefined ? {} : { sendAt: earliestAt }),
   }
 }
 
@@ -216,9 +224,18 @@ export function moment(path: string, value: unknown): number {
   let time = Number.NaN
   if (typeof value === 'number') time = value
   else if (types.isDate(value)) time = Date.prototype.getTime.call(value)
-  else if (typeof value === 'string' && value.length <= 40 && isoMoment.test(value)) time = Date.parse(value)
+  else if (typeof value === 'string' && value.length <= 40 && isoMoment.test(value) && isDay(value)) {
+    time = Date.parse(value)
+  }
   if (!(time >= 0 && time <= latest)) throw refused(path, 'Must be a Date, ISO 8601 text or milliseconds since 1970.')
   return time
+}
+
+/** Whether the calendar has it: `Date.parse` makes 3 March of 31 February. */
+function isDay(text: string): boolean {
+  const day = text.slice(0, 10)
+  const time = Date.parse(day)
+  return Number.isFinite(time) && new Date(time).toISOString().startsWith(day)
 }
 
 export function refused(path: string, message: string): MailError {

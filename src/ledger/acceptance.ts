@@ -57,7 +57,8 @@ export class Acceptance {
         ...(call.provider === undefined ? {} : { provider: call.provider }),
         ...(call.route === undefined ? {} : { route: call.route.names }),
         onUnknown: call.onUnknown,
-        timeout: call.timeout,
+        // What the caller had no time for is no reason to hurry a hand-over later.
+        timeout: Math.max(call.timeout, this.#book.timeout),
         taken: call.taken,
       },
     })

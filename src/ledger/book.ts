@@ -36,6 +36,7 @@ export class Book {
   readonly store: MailStore
   readonly clock: Clock
   readonly leaseMargin: number
+  readonly timeout: number
   readonly #events: Events
   readonly #retention: Retention
   readonly #owner = randomUUID()
@@ -49,6 +50,7 @@ export class Book {
     this.clock = clock
     this.#events = events
     this.#retention = retention
+    this.timeout = timeout
     this.leaseMargin = Math.min(Math.max(timeout, leaseMargin.least), leaseMargin.most)
   }
 

@@ -182,7 +182,15 @@ export class Ledger {
     const held = await this.#book.store.takeover(id, states, this.lease(0))
     if (!held) return undefined
     const row = change(held.row)
-    if (!(await this.#book.settle(row, held.fence, options?.(row)))) return undefined
+    try {
+      if (!(await this.#book.settle(row, held.fence, options?.(row)))) return undefined
+    } catch (error) {
+      // A queue that is full, say: it stays what it was.
+      if (!(error instanceof MailError && error.code === 'STORE_UNAVAILABLE')) {
+        await this.#book.settle(held.row, held.fence)
+      }
+      throw error
+    }
     this.#book.tellEnd(row)
     return row
   }

@@ -78,8 +78,10 @@ export function bullmq(options: BullmqOptions): QueueEngine {
       const { Worker } = await load()
       if (retries(shared.connection)) throw impatient()
       const running = new Running()
-      const run = async ({ id = '', data }: BullJob<unknown>): Promise<void> => {
-        if (isJob(data)) await running.run(id, handler({ kind: data.kind, id: data.id }))
+      const run = async ({ id = '', data, opts }: BullJob<unknown>): Promise<void> => {
+        if (!isJob(data)) return
+        const priority = 10 - (opts.priority ?? 10)
+        await running.run(id, handler({ kind: data.kind, id: data.id, priority }))
       }
       const timing = { lockDuration, stalledInterval: lockDuration / 2, maxStalledCount }
       const worker = new Worker(name, run, { ...shared, ...timing, concurrency })

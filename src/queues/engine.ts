@@ -4,13 +4,13 @@ import type { Awaitable, Transaction } from '../stores/store.ts'
 export interface Job {
   readonly kind: 'message' | 'webhook'
   readonly id: string
+  /** -10 to 10; higher ones first. Default 0. */
+  readonly priority?: number
 }
 
 export interface NewJob extends Job {
   /** Milliseconds from now before which it is not run. Default 0. */
   readonly delay?: number
-  /** -10 to 10; higher ones first. Default 0. */
-  readonly priority?: number
   /** Tells this job from earlier ones of the same message: the same job twice may be dropped, a later run may not. */
   readonly run: string
 }
@@ -43,6 +43,10 @@ export interface QueueEngine {
   readonly transactional?: boolean
   /** Resolves when the engine has the jobs as safely as it can. */
   enqueue(jobs: readonly NewJob[], options?: EnqueueOptions): Promise<void>
+  /**
+   * Gives jobs to `handler`, which never rejects. A job is done when that resolves: somebody has begun the work by then, and
+   * the ledger knows of it.
+   */
   work(handler: (job: Job) => Promise<void>, options: EngineWorkOptions): Awaitable<EngineWorker>
   /** No worker takes another job until `resume`: in any process, or without `paused` in this one. */
   pause(): Promise<void>

@@ -1,5 +1,6 @@
+import { setImmediate as turn } from 'node:timers/promises'
 import type PQueue from 'p-queue'
-import type { Clock, Timer } from '../clock.ts'
+import { type Clock, systemClock, type Timer } from '../clock.ts'
 import type { Ledger } from '../ledger/ledger.ts'
 import type { Held } from '../stores/store.ts'
 import type { Resting } from './resting.ts'
@@ -13,18 +14,26 @@ export interface LocalQueueParts {
   /** Leaves a taken row to whoever takes it next; never rejects. */
   readonly giveBack: (held: Held) => Promise<void>
   readonly concurrency: number
+  /** Whether there are tenants, none of whom may have all places. */
+  readonly shared: boolean
   /** Milliseconds a row is leased for. */
   readonly timeout: number
   /** Milliseconds between looks when nothing is known to be due: short where other processes may have queued something. */
   readonly poll: number
-  /** Whether the worker keeps the process alive: `waiting` does where waiting messages would be lost with it. */
-  readonly holdsProcess: 'never' | 'waiting' | 'always'
+  readonly holdsProcess: Hold
   readonly resting: Resting
   /** One that another process may have asked for. */
   readonly sharedPause?: SharedPause
 }
 
+/** Whether the worker keeps the process alive: `waiting` does where waiting messages would be lost with it. */
+export type Hold = 'never' | 'waiting' | 'always'
+
 const afterFailure = 1_000
+/** Milliseconds: messages are taken ahead only where they begin soon. */
+const quick = 50
+/** Milliseconds for which the event loop may be kept from anything else. */
+const breath = 20
 
 /**
  * Dispatches what the ledger says is due. p-queue is only the concurrency gate, over a small window: priority and times
@@ -39,9 +48,28 @@ export class LocalQueue {
   #again = false
   #stopped = false
   #paused = false
+  #concurrency: number
+  #holds: Hold
+  /** Messages taken and not yet ended. */
+  #active = 0
+  readonly #activeOf = new Map<string | undefined, number>()
+  /** Milliseconds a message takes, of late. */
+  #pace = Number.POSITIVE_INFINITY
+  #breathedAt = performance.now()
+  #breath: Promise<void> | undefined
 
   constructor(parts: LocalQueueParts) {
     this.#parts = parts
+    this.#concurrency = parts.concurrency
+    this.#holds = parts.holdsProcess
+  }
+
+  /** Changes how many are dispatched at a time, and whether that keeps the process alive. */
+  resize(concurrency: number, holds: Hold): void {
+    this.#concurrency = concurrency
+    this.#holds = holds
+    if (this.#gate && !this.#stopped) this.#gate.concurrency = concurrency
+    this.wake()
   }
 
   /** Looks for due rows now: at the start, and whenever one was accepted. */
@@ -52,16 +80,17 @@ export class LocalQueue {
 
   /** Messages taken and not yet ended. */
   get active(): number {
-    return this.#gate ? this.#gate.size + this.#gate.pending : 0
+    return this.#active
   }
 
-  get paused(): boolean {
-    return this.#paused
+  get stopped(): boolean {
+    return this.#stopped
   }
 
   /** Begins nothing more until `resume`; what is under way goes on. */
   pause(): void {
     this.#paused = true
+    this.wake()
   }
 
   resume(): void {
@@ -69,10 +98,23 @@ export class LocalQueue {
     this.wake()
   }
 
-  /** Runs `task` in its turn; `otherwise` instead when the worker was stopped or paused until then. */
-  async admit(task: () => Promise<void>, otherwise: () => Promise<void>): Promise<void> {
+  /**
+   * Runs `task`, which never rejects, in its turn; `otherwise` instead when the worker was stopped or paused until then. Resolves when that has
+   * ended, or when `task` says that it has begun what it will bring to an end.
+   */
+  async admit(task: (begun: () => void) => Promise<void>, otherwise: () => Promise<void>): Promise<void> {
     const gate = await this.#opened()
-    await gate.add(() => (this.#stopped || this.#paused ? otherwise() : task()))
+    await new Promise<void>((resolve) => {
+      void gate
+        .add(async () => {
+          if (this.#stopped || (await this.#pausedNow())) return otherwise()
+          await this.#breathe()
+          this.#active++
+          await task(resolve)
+          this.#active--
+        })
+        .then(() => resolve())
+    })
   }
 
   /** Takes nothing more and gives back what was not begun; resolves when what is under way has ended. */
@@ -92,7 +134,7 @@ export class LocalQueue {
       this.wake()
       await this.#pumped
       const left = endsAt - this.#parts.clock.monotonic()
-      if (left <= 0 || this.#stopped || this.#paused || !this.#gate || this.active === 0) return
+      if (left <= 0 || this.#stopped || this.#paused || !this.#gate || this.#active === 0) return
       const late = Promise.withResolvers<void>()
       const timer = this.#parts.clock.setTimeout(() => late.resolve(), left)
       await Promise.race([this.#gate.onIdle(), late.promise])
@@ -107,8 +149,7 @@ export class LocalQueue {
       const gate = await this.#opened()
       do {
         this.#again = false
-        const { sharedPause, poll } = this.#parts
-        if (sharedPause && (await sharedPause.ask())) this.#sleep(poll)
+        if (await this.#pausedNow()) await this.#sleepPaused()
         else await this.#fill(gate)
       } while (this.#again && !this.#stopped)
     } catch (error) {
@@ -122,28 +163,20 @@ export class LocalQueue {
   async #opened(): Promise<PQueue> {
     if (this.#gate) return this.#gate
     const { default: Gate } = await import('p-queue')
-    this.#gate ??= new Gate({ concurrency: this.#parts.concurrency })
+    this.#gate ??= new Gate({ concurrency: this.#concurrency })
     return this.#gate
   }
 
   async #fill(gate: PQueue): Promise<void> {
-    const { ledger, timeout, concurrency, run, giveBack, poll, resting, sharedPause } = this.#parts
+    const { ledger, timeout, poll, resting } = this.#parts
     for (;;) {
-      const room = 2 * concurrency - this.active
       if (this.#stopped || this.#paused) return
+      const { room, without } = this.#room(resting.tenants())
       // What runs now wakes it before, unless it is the engine's.
       if (room <= 0) return this.#sleep(poll)
-      const without = resting.tenants()
       const { held, next, unreadable = [] } = await ledger.store.due(room, ledger.lease(2 * timeout), { without })
       for (const id of unreadable) ledger.warnUnreadable(id)
-      for (const one of held) {
-        void gate.add(async () => {
-          if (this.#stopped || this.#paused || sharedPause?.isOn) return giveBack(one)
-          await run(one)
-          // In batches: asking for one row after each would cost a round trip a message.
-          if (2 * gate.size <= concurrency) this.wake()
-        })
-      }
+      for (const one of held) this.#begin(gate, one)
       if (held.length < room) {
         const soonest = Math.min(next ?? poll, resting.next() ?? poll, poll)
         return this.#sleep(soonest, next !== undefined || without.size > 0)
@@ -151,11 +184,77 @@ export class LocalQueue {
     }
   }
 
+  /**
+   * How many may be taken now, and of whom none: those who rest, and whoever has so many places that others would have to
+   * wait for one. Ahead of time only where messages are quick: who is taken waits behind those that were before.
+   */
+  #room(resting: ReadonlySet<string | undefined>): { room: number; without: ReadonlySet<string | undefined> } {
+    const concurrency = this.#concurrency
+    const places = this.#pace < quick ? 2 * concurrency : concurrency
+    const room = places - this.#active
+    if (!this.#parts.shared || concurrency === 1) return { room, without: resting }
+    const share = places - Math.ceil(places / 5)
+    const without = new Set(resting)
+    let busiest = 0
+    for (const [tenant, active] of this.#activeOf) {
+      if (active >= share) without.add(tenant)
+      else if (!without.has(tenant)) busiest = Math.max(busiest, active)
+    }
+    return { room: Math.min(room, share - busiest), without }
+  }
+
+  #begin(gate: PQueue, one: Held): void {
+    const { run, giveBack } = this.#parts
+    const { tenant } = one.row
+    this.#count(tenant, 1)
+    void gate.add(async () => {
+      try {
+        if (this.#stopped || (await this.#pausedNow())) return await giveBack(one)
+        await this.#breathe()
+        const began = this.#parts.clock.monotonic()
+        await run(one)
+        const took = this.#parts.clock.monotonic() - began
+        this.#pace = Number.isFinite(this.#pace) ? (4 * this.#pace + took) / 5 : took
+      } finally {
+        this.#count(tenant, -1)
+      }
+      // In batches: asking for one row after each would cost a round trip a message.
+      if (2 * gate.size <= this.#concurrency) this.wake()
+    })
+  }
+
+  #count(tenant: string | undefined, change: number): void {
+    this.#active += change
+    const active = (this.#activeOf.get(tenant) ?? 0) + change
+    if (active > 0) this.#activeOf.set(tenant, active)
+    else this.#activeOf.delete(tenant)
+  }
+
+  #pausedNow(): boolean | Promise<boolean> {
+    return this.#paused || (this.#parts.sharedPause?.recent() ?? false)
+  }
+
+  /** Messages that need no waiting for anything outside would leave the event loop no turn. */
+  async #breathe(): Promise<void> {
+    // Time that a test moves on does not pass meanwhile.
+    if (this.#parts.clock !== systemClock || performance.now() - this.#breathedAt < breath) return
+    this.#breath ??= turn().then(() => {
+      this.#breathedAt = performance.now()
+      this.#breath = undefined
+    })
+    await this.#breath
+  }
+
+  /** What waits meanwhile may be lost with the process. */
+  async #sleepPaused(): Promise<void> {
+    const { ledger, poll } = this.#parts
+    this.#sleep(poll, this.#holds !== 'waiting' || (await ledger.store.waiting()) > 0)
+  }
+
   #sleep(ms: number, waiting = true): void {
     if (this.#stopped) return
-    const { clock, holdsProcess } = this.#parts
     this.#timer?.cancel()
-    this.#timer = clock.setTimeout(() => this.wake(), ms)
-    if (holdsProcess === 'never' || (holdsProcess === 'waiting' && !waiting)) this.#timer.unref()
+    this.#timer = this.#parts.clock.setTimeout(() => this.wake(), ms)
+    if (this.#holds === 'never' || (this.#holds === 'waiting' && !waiting)) this.#timer.unref()
   }
 }

@@ -112,7 +112,14 @@ export function pgBoss(options: PgBossOptions): QueueEngine {
       throw error
     }
   }
-  const begin = async (shift: Shift): Promise<void> => void shift.ids.push(await shift.begin(await opened()))
+  const begin = async (shift: Shift): Promise<void> => {
+    const boss = await opened()
+    if (paused) return
+    const id = await shift.begin(boss)
+    // It may have been paused meanwhile.
+    if (paused) await boss.offWork(name, { id, wait: false })
+    else shift.ids.push(id)
+  }
 
   return {
     transactional: true,
@@ -123,10 +130,12 @@ export function pgBoss(options: PgBossOptions): QueueEngine {
     async work(handler, { concurrency, warn }) {
       const run = async (jobs: readonly JobWithMetadata<unknown>[]): Promise<void> => {
         const inOrder = jobs.toSorted((a, b) => b.priority - a.priority || Number(a.createdOn) - Number(b.createdOn))
-        await Promise.all(inOrder.map(async ({ data }) => isJob(data) && handler({ kind: data.kind, id: data.id })))
+        await Promise.all(
+          inOrder.map(async ({ data, priority }) => isJob(data) && handler({ kind: data.kind, id: data.id, priority })),
+        )
       }
-      // Two take turns, so that a slow hand-over among the jobs of one does not keep the other waiting. A batch of one would
-      // never be taken for a sign that there is more.
+      // Two take turns, so that one that waits for its turn does not keep the other from looking. A batch of one would never
+      // be taken for a sign that there is more.
       const sizes = { localConcurrency: Math.min(2, concurrency), batchSize: Math.max(2, concurrency) }
       const shift: Shift = { begin: (boss) => boss.work(name, { ...pace, ...sizes }, run), warn, ids: [] }
       shifts.add(shift)
@@ -145,15 +154,21 @@ export function pgBoss(options: PgBossOptions): QueueEngine {
       }
     },
     async pause() {
-      const boss = await opened()
       paused = true
-      const ids = [...shifts].flatMap((shift) => shift.ids)
-      await Promise.all(ids.map((id) => boss.offWork(name, { id, wait: false })))
+      // Where nothing was opened nothing works.
+      const boss = await opening?.catch(() => undefined)
+      const ids = [...shifts].flatMap((shift) => shift.ids.splice(0))
+      await Promise.all(ids.map((id) => boss?.offWork(name, { id, wait: false })))
     },
     async resume() {
       if (!paused) return
-      await Promise.all([...shifts].map(begin))
       paused = false
+      try {
+        await Promise.all([...shifts].map(begin))
+      } catch (error) {
+        paused = true
+        throw error
+      }
     },
     async stats() {
       const [counts] = await (await opened()).getQueueStats(name, { force: true })

@@ -10,7 +10,7 @@ import { isWaiting } from '../stores/row-status.ts'
 import type { Held, Row } from '../stores/store.ts'
 import type { EngineStats, EnqueueOptions, Job } from './engine.ts'
 import { startEngine } from './engine-start.ts'
-import { LocalQueue } from './local-queue.ts'
+import { type Hold, LocalQueue } from './local-queue.ts'
 import { contextOf, deliveryOf } from './queued-delivery.ts'
 import { Resting } from './resting.ts'
 import { SharedPause } from './shared-pause.ts'
@@ -38,6 +38,8 @@ export interface QueueWork {
   work(concurrency: number, holds?: boolean): Worker
   /** Tells whoever dispatches that a row was written that waits. Never rejects for an engine that fails. */
   waits(row: WaitingRow, options?: EnqueueOptions): Promise<void>
+  /** Lets the worker look what is due, and when the next will be. */
+  wake(): void
   pause(): Promise<void>
   resume(): Promise<void>
   stats(): Promise<QueueStats>
@@ -62,6 +64,10 @@ const pollAlone = 30_000
 const pollShared = 200
 /** A job for later than this comes early and is put off again: engines keep jobs for some time only. */
 const longestDelay = 7 * 86_400_000
+/** An engine's job that was early, or of a kind this version does not know, comes again after that. */
+const again = 60_000
+/** A job that this worker is paused for. */
+const pausedFor = 1_000
 /** For a transaction the engine knows nothing of: before it commits, a worker would find nothing. */
 const untilCommitted = 1_000
 
@@ -73,15 +79,19 @@ export function queueWork(parts: Parts, finish: (entry: Entry) => Promise<Receip
   const alone = store.guarantees.scope === 'process'
   const poll = alone || engine ? pollAlone : pollShared
   let local: LocalQueue | undefined
+  /** Those who asked for work, and how; without one it was the mailer's own options. */
+  const handles = new Set<{ readonly concurrency: number; readonly holds: boolean }>()
+  /** The worker that began by itself; it gives way to one that is asked for. */
+  let unasked: Worker | undefined
   let stopEngine: (() => Promise<void>) | undefined
   /** Somebody stopped the worker: only `work` starts it again. */
   let stopped = false
   let paused = false
-  const sharedPause = SharedPause.of(engine)
+  const sharedPause = SharedPause.of(engine, clock)
 
   const waits: QueueWork['waits'] = async ({ id, priority, dueAt }, { transaction } = {}) => {
     local?.wake()
-    if (!local && parts.work && !stopped && !parts.state.closed) work(parts.concurrency)
+    if (!local && parts.work && !stopped && !parts.state.closed) unasked = work(parts.concurrency)
     if (!engine) return
     const soonest = transaction && !engine.transactional ? untilCommitted : 0
     const delay = Math.min(Math.max(soonest, (dueAt ?? 0) - clock.now()), longestDelay)
@@ -97,9 +107,12 @@ export function queueWork(parts: Parts, finish: (entry: Entry) => Promise<Receip
   const run = async (held: Held): Promise<void> => {
     try {
       const { row, delay = 0 } = await runHeld(parts, held, finish)
-      if (row.status === 'queued' && row.lastError?.code === 'SEND_LIMIT_EXCEEDED') resting.add(row.tenant, delay)
+      const limited = row.status === 'queued' && row.lastError?.code === 'SEND_LIMIT_EXCEEDED'
+      if (limited) resting.add(row.tenant, delay)
       else resting.forget(row.tenant)
-      if (row.status === 'queued') await waits(row)
+      // Who waits for a limit is found in the store, in order: an engine would bring them all at once, again and again.
+      if (limited) local?.wake()
+      else if (row.status === 'queued') await waits(row)
     } catch (error) {
       // The row tells what became of the message; nobody waits for this promise.
       if (!(error instanceof MailError) || error.receipt === undefined) ledger.warn(error, held.row.id)
@@ -115,69 +128,102 @@ export function queueWork(parts: Parts, finish: (entry: Entry) => Promise<Receip
     }
   }
   /** A job of the engine's: it may be late, early or a repeat, so the ledger decides whether there is anything to do. */
-  const runJob = async ({ kind, id }: Job): Promise<void> => {
-    if (kind !== 'message') return
+  const runJob = async (job: Job, begun: () => void): Promise<void> => {
+    const { kind, id } = job
+    if (kind !== 'message') return hintAgain(job, again)
     try {
       const held = await store.takeover(id, ['queued', 'scheduled'], ledger.lease(2 * parts.timeout))
       if (!held) return
-      const early = (held.row.dueAt ?? 0) - clock.now()
-      if (early <= 0) return await run(held)
-      await ledger.settleHeld(held, held.row, { delay: early })
-      await waits(held.row)
+      const { row } = held
+      const early = (row.dueAt ?? 0) - clock.now()
+      if (early > 0) {
+        // The wall clock may have been set since it was put off.
+        await ledger.settleHeld(held, row, { delay: row.status === 'queued' ? Math.min(early, again) : early })
+        return row.status === 'queued' ? local?.wake() : await waits(row)
+      }
+      if (resting.has(row.tenant)) {
+        await ledger.settleHeld(held, row, { delay: resting.next() ?? 0 })
+        return local?.wake()
+      }
+      begun()
+      await run(held)
     } catch (error) {
       ledger.warn(error, id)
     }
   }
+  const hintAgain = async (job: Job, delay: number): Promise<void> => {
+    try {
+      await engine?.enqueue([{ ...job, delay, run: randomUUID() }])
+    } catch (error) {
+      ledger.warn(error)
+    }
+  }
   const work: QueueWork['work'] = (concurrency, holds = false) => {
     stopped = false
-    if (local) return workerOf(local)
+    const handle = { concurrency, holds }
+    handles.add(handle)
+    local ??= begin()
+    if (unasked) void unasked.stop()
+    unasked = undefined
+    resize()
+    return {
+      async stop() {
+        if (!handles.delete(handle)) return
+        if (handles.size > 0) return resize()
+        stopped = true
+        await stop()
+      },
+    }
+  }
+  const resize = (): void => {
     const { durability } = store.guarantees
-    const holdsProcess = holds && !alone ? 'always' : durability === 'none' ? 'waiting' : 'never'
+    const holds = [...handles].some((handle) => handle.holds) && !alone
+    const hold: Hold = holds ? 'always' : durability === 'none' ? 'waiting' : 'never'
+    local?.resize(Math.max(...[...handles].map(({ concurrency }) => concurrency)), hold)
+  }
+  const begin = (): LocalQueue => {
+    const { concurrency, timeout } = parts
+    const shared = parts.tenants.hasTenants
     const queue = new LocalQueue({
       ledger,
       clock,
       run,
       giveBack,
       concurrency,
-      timeout: parts.timeout,
-      holdsProcess,
+      shared,
+      timeout,
+      holdsProcess: 'never',
       poll,
       resting,
       ...(sharedPause ? { sharedPause } : {}),
     })
-    local = queue
     if (paused) queue.pause()
-    else queue.wake()
-    if (!engine) return workerOf(queue)
+    if (!engine) return queue
     const warn = (error: unknown) => ledger.warn(error)
     // Jobs and rows found in the store pass one gate. A job that was not begun is another worker's.
     const handle = (job: Job) =>
       queue.admit(
-        () => runJob(job),
-        () => engine.enqueue([{ ...job, run: randomUUID() }]).catch(warn),
+        (begun) => runJob(job, begun),
+        () => hintAgain(job, queue.stopped ? 0 : pausedFor),
       )
-    stopEngine = startEngine(() => engine.work(handle, { concurrency, warn }), clock, warn)
-    return workerOf(queue)
+    const most = Math.max(...[...handles].map((one) => one.concurrency))
+    stopEngine = startEngine(() => engine.work(handle, { concurrency: most, warn }), clock, warn)
+    return queue
   }
   const stop = async (): Promise<void> => {
     const ending = [local?.stop(), stopEngine?.()]
     local = undefined
     stopEngine = undefined
+    handles.clear()
     await Promise.all(ending)
   }
-  const workerOf = (started: LocalQueue): Worker => ({
-    async stop() {
-      if (local !== started) return started.stop()
-      stopped = true
-      await stop()
-    },
-  })
   return {
     get working() {
       return local !== undefined
     },
     work,
     waits,
+    wake: () => local?.wake(),
     async pause() {
       if (sharedPause) return sharedPause.set(true)
       paused = true

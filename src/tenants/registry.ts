@@ -38,6 +38,11 @@ export class TenantRegistry {
     this.#parts = parts
   }
 
+  /** Whether there may be tenants at all. */
+  get hasTenants(): boolean {
+    return this.#parts.tenants !== undefined
+  }
+
   /** @throws MailError `TENANT_NOT_FOUND`, `STORE_UNAVAILABLE` when the function fails, `CONFIGURATION_ERROR`. */
   resolve(id: string | undefined): Awaitable<TenantContext> {
     if (id === undefined) return this.#parts.root

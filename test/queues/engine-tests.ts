@@ -109,7 +109,7 @@ export function engineTests({ newGround, newMortalGround, pausesAll }: EngineTes
       ran.slice(4).map(({ id }) => id),
       ['delayed', 'p0'],
     )
-    assert.deepEqual(Object.keys(ran[0]!).sort(), ['at', 'id', 'kind'], 'a job is a name and nothing else')
+    assert.deepEqual(Object.keys(ran[0]!).sort(), ['at', 'id', 'kind', 'priority'], 'a job is a name and a rank')
   })
 
   test('a scheduled message is told to an idle worker in time by the engine alone', async (t) => {

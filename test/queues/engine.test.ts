@@ -5,7 +5,7 @@ import { loadPeer } from '../../src/queues/peer.ts'
 import { memory } from '../../src/stores/memory.ts'
 import { fakeClock } from '../../src/testing/fake-clock.ts'
 import { rejection } from '../support/rejection.ts'
-import { pending, scripted } from '../support/scripted-provider.ts'
+import { fails, pending, scripted } from '../support/scripted-provider.ts'
 
 const message = { to: 'ada@example.com', subject: 'Hi', text: 'Hello' }
 
@@ -54,7 +54,7 @@ function handEngine() {
     get works() {
       return run !== undefined
     },
-    give: (id: string) => run!({ kind: 'message', id }),
+    give: (id: string, more: Partial<Job> = {}) => run!({ kind: 'message', id, ...more }),
     complain: (error: unknown) => warn?.(error),
   }
 }
@@ -139,13 +139,16 @@ test('a worker that stops tells the engine of what it had not begun', async () =
   for (let n = 0; n < 3; n++) ids.push((await sender.enqueue(message)).id)
   const worker = mailer.work()
   await clock.advance(1)
-  assert.equal(provider.calls.length, 1, 'of the two it took from the store')
+  assert.equal(provider.calls.length, 1)
   const job = hand.give(ids[2]!)
   hand.jobs.length = 0
   const stopping = worker.stop()
   await clock.advance(1)
   await job
-  assert.deepEqual(hand.jobs.map(({ id }) => id).sort(), ids.slice(1).sort())
+  assert.deepEqual(
+    hand.jobs.map(({ id }) => id),
+    [ids[2]],
+  )
   hanging.answer()
   await stopping
   assert.equal(provider.calls.length, 1)
@@ -225,4 +228,43 @@ test('a missing peer is named, with the command to install it', async () => {
     warnings.map(({ code }) => code),
     ['CONFIGURATION_ERROR'],
   )
+})
+
+test('who waits for a limit is found in the store, and costs the engine no jobs', async () => {
+  const { clock, hand, provider, mailer, newMailer } = setUp({
+    limits: { providers: { a: { limit: 2, per: 1_000 } } },
+    queue: { concurrency: 4 },
+  })
+  const sender = newMailer()
+  const ids: string[] = []
+  for (let n = 0; n < 40; n++) ids.push((await sender.enqueue({ ...message, subject: `${n}` })).id)
+  hand.jobs.length = 0
+  mailer.work()
+  await clock.advance(1)
+  await Promise.all(ids.map((id) => hand.give(id)))
+  for (let n = 0; n < 60; n++) await clock.advance(1_000)
+  assert.equal(provider.calls.length, 40)
+  assert.deepEqual(hand.jobs, [])
+})
+
+test('a job of a kind this version does not know is left to one that does', async () => {
+  const { clock, hand, mailer } = setUp()
+  mailer.work()
+  await clock.advance(1)
+  await hand.give('whk_1', { kind: 'webhook', priority: 3 })
+  assert.partialDeepStrictEqual(hand.jobs, [{ kind: 'webhook', id: 'whk_1', priority: 3, delay: 60_000 }])
+})
+
+test('a wall clock that was set back puts no retry off for long', async () => {
+  const { clock, hand, provider, mailer, newMailer } = setUp({ retry: { rounds: 1, schedule: [2_000, 2_000] } })
+  const sender = newMailer()
+  provider.will(fails('connection'))
+  const { id } = await sender.enqueue(message)
+  mailer.work()
+  await clock.advance(100)
+  assert.equal(provider.calls.length, 1)
+  clock.step(-24 * 3_600_000)
+  await hand.give(id)
+  await clock.advance(120_000)
+  assert.equal(provider.calls.length, 2)
 })

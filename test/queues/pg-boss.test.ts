@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict'
 import { after, describe, it, test } from 'node:test'
+import { setTimeout as sleep } from 'node:timers/promises'
 import { Pool } from 'pg'
 import { PgBoss } from 'pg-boss'
 import { MailError } from '../../src/index.ts'
@@ -100,6 +101,23 @@ if ('skip' in server) {
       await worker.stop()
       await engine.close()
       assert.deepEqual(ran, ['msg_1'])
+    })
+
+    test('a worker that is paused while it starts takes nothing until it goes on', async (t) => {
+      const engine = pgBoss({ connectionString: urlOf(config), schema: newSchema() })
+      t.after(() => engine.close())
+      await engine.enqueue([{ kind: 'message', id: 'first', run: '1' }])
+      const ran: string[] = []
+      const starting = engine.work(async ({ id }) => void ran.push(id), { concurrency: 2 })
+      await engine.pause()
+      const worker = await starting
+      const before = ran.length
+      await engine.enqueue([{ kind: 'message', id: 'second', run: '1' }])
+      await sleep(1_500)
+      assert.equal(ran.length, before)
+      await engine.resume()
+      await until('both ran', () => ran.length === 2)
+      await worker.stop()
     })
 
     test('stats count what waits, is put off and runs', async (t) => {

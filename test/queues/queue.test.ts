@@ -153,11 +153,17 @@ test('D5: a queued message is never sent at or after notAfter', async () => {
   const { mailer, clock, a, statusOf } = setUp({ retry: { rounds: 1, schedule: [10 * minute, 10 * minute] } })
   a.will(fails('connection'), fails('connection'))
   const { id } = await mailer.enqueue(message, { notAfter: clock.now() + 15 * minute })
-  const waits = await mailer.enqueue(message, { sendAt: clock.now() + hour, notAfter: clock.now() + hour })
   await clock.advance(3 * hour)
   assert.match((await statusOf(id))!, /^(failed|expired)$/)
-  assert.equal(await statusOf(waits.id), 'expired')
   assert.equal(a.calls.length, 2)
+  const later = setUp({ queue: { work: false } })
+  const at = later.clock.now() + hour
+  const waits = await later.mailer.enqueue(message, { sendAt: at, notAfter: at + 1 })
+  await later.clock.advance(hour + 1)
+  later.mailer.work()
+  await later.clock.advance(minute)
+  assert.equal(await later.statusOf(waits.id), 'expired')
+  assert.equal(later.a.calls.length, 0)
 })
 
 test('cancel: never both cancelled and sent, whenever it comes', async () => {
