@@ -99,8 +99,8 @@ export class LocalQueue {
   }
 
   /**
-   * Runs `task`, which never rejects, in its turn; `otherwise` instead when the worker was stopped or paused until then. Resolves when that has
-   * ended, or when `task` says that it has begun what it will bring to an end.
+   * Runs `task`, which never rejects, in its turn; `otherwise` instead when the worker was stopped or paused until then.
+   * Resolves when that has ended, or when `task` says that it has begun what it will bring to an end.
    */
   async admit(task: (begun: () => void) => Promise<void>, otherwise: () => Promise<void>): Promise<void> {
     const gate = await this.#opened()
