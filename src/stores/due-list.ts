@@ -30,8 +30,8 @@ export interface Place {
 const fewStale = 1_000
 
 /**
- * Rows waiting for their turn: those whose time has come leave by priority, then in the order they came, one tenant after
- * the other, so that a tenant's million messages do not delay another's one.
+ * Rows waiting for their turn: those whose time has come leave by priority, then in the order they first came, one tenant
+ * after the other, so that a tenant's million messages do not delay another's one.
  */
 export class DueList {
   #waiting = waitingHeaps()
@@ -55,9 +55,14 @@ export class DueList {
     return [...Object.values(this.#waiting), ...this.#ready.values()].reduce((sum, heap) => sum + heap.size, 0)
   }
 
-  put({ id, tenant, priority }: Waiting, due: Moment): void {
+  /**
+   * Answers where among its equals the row stands from now on. One that stood there before comes back to it with the
+   * `sequence` it was given then.
+   */
+  put({ id, tenant, priority }: Waiting, due: Moment, sequence = this.#sequence++): number {
     const [clock, dueAt] = 'wall' in due ? (['wall', due.wall] as const) : (['elapsed', due.elapsed] as const)
-    this.restore({ id, tenant, priority, clock, dueAt, sequence: this.#sequence++ })
+    this.restore({ id, tenant, priority, clock, dueAt, sequence })
+    return sequence
   }
 
   /** Puts back what `take` answered, in its old place. */
@@ -71,10 +76,14 @@ export class DueList {
     return this.#places.has(id)
   }
 
-  remove(id: string): void {
-    if (!this.#places.delete(id)) return
+  /** Answers the sequence the row had. */
+  remove(id: string): number | undefined {
+    const place = this.#places.get(id)
+    if (!place) return undefined
+    this.#places.delete(id)
     this.#stale++
     if (this.#stale > fewStale && this.#stale > this.#places.size) this.#rebuild()
+    return place.sequence
   }
 
   /** Up to `count` places whose time has come; they leave the list. */

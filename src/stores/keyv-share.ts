@@ -9,6 +9,8 @@ export interface Holder {
   until: number
   /** Whether the message was promised already, and must find its place in the queue. */
   accepted: boolean
+  /** Where it stands in the queue, once it has waited there. */
+  readonly sequence: number | undefined
 }
 
 /** What all stores over one Keyv share in this process, or their claims would not see each other. */

@@ -105,7 +105,7 @@ export class KeyvStore implements MailStore {
       else if (held) await this.#rows.writeKey(row.key!, held, row)
       this.#shared.holders.delete(row.id)
       if (remove) this.#shared.due.remove(row.id)
-      else this.#place(row, delay)
+      else this.#place(row, delay, holder.sequence)
       return true
     })
   }
@@ -146,7 +146,7 @@ export class KeyvStore implements MailStore {
     const places = options.lost ? [] : due.take(count - lost.length, times, options.without)
     const taken = await Promise.allSettled([
       ...lost.map((id) => this.#takeWork(id, lease)),
-      ...places.map(({ id }) => this.#takeWork(id, lease)),
+      ...places.map(({ id, sequence }) => this.#takeWork(id, lease, sequence)),
     ])
     for (const [i, place] of places.entries()) {
       if (taken[lost.length + i]!.status === 'rejected') due.restore(place)
@@ -214,9 +214,10 @@ export class KeyvStore implements MailStore {
     return holder?.fence === fence ? holder : undefined
   }
 
-  #hold(id: string, fence: number, leaseMs: number, accepted: boolean): void {
-    this.#shared.due.remove(id)
-    this.#shared.holders.set(id, { fence, until: this.#clock.monotonic() + leaseMs, accepted })
+  #hold(id: string, fence: number, leaseMs: number, accepted: boolean, taken?: number): void {
+    const { due, holders } = this.#shared
+    const sequence = due.remove(id) ?? taken ?? holders.get(id)?.sequence
+    holders.set(id, { fence, until: this.#clock.monotonic() + leaseMs, accepted, sequence })
   }
 
   /** A holder this process does not know belonged to one before it, or to another: its lease is honoured. */
@@ -234,18 +235,18 @@ export class KeyvStore implements MailStore {
     return { state: 'held', row, leased }
   }
 
-  async #take(row: Row, lease: Lease): Promise<Held> {
+  async #take(row: Row, lease: Lease, sequence?: number): Promise<Held> {
     await this.#rows.write(row, { leaseMs: lease.ms })
     const fence = ++this.#shared.lastFence
-    this.#hold(row.id, fence, lease.ms, true)
+    this.#hold(row.id, fence, lease.ms, true, sequence)
     return { row, fence }
   }
 
-  #takeWork(id: string, lease: Lease): Promise<Held | undefined> {
+  #takeWork(id: string, lease: Lease, sequence?: number): Promise<Held | undefined> {
     return this.#locked(rowKey(id), async () => {
       const stored = await this.#rows.read(id)
       if (stored && this.#isLeased(stored)) return undefined
-      if (stored && isWork(stored.row)) return this.#take(stored.row, lease)
+      if (stored && isWork(stored.row)) return this.#take(stored.row, lease, sequence)
       this.#shared.holders.delete(id)
       return undefined
     })
@@ -264,11 +265,11 @@ export class KeyvStore implements MailStore {
     return lost
   }
 
-  #place(row: Row, delay = 0): void {
+  #place(row: Row, delay = 0, sequence?: number): void {
     const { due } = this.#shared
     if (!isWaiting(row)) due.remove(row.id)
-    else if (row.status === 'scheduled') due.put(row, { wall: row.dueAt ?? 0 })
-    else due.put(row, { elapsed: this.#clock.monotonic() + delay })
+    else if (row.status === 'scheduled') due.put(row, { wall: row.dueAt ?? 0 }, sequence)
+    else due.put(row, { elapsed: this.#clock.monotonic() + delay }, sequence)
   }
 
   async #found(row: Row, look: Look | undefined): Promise<Found> {

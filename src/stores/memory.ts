@@ -56,6 +56,8 @@ interface Slot {
   readonly place: number
   /** Minute on the monotonic clock after which a settled row is gone. */
   keptUntil: number
+  /** Where it stands in the queue, from when it first waits until it rests. */
+  sequence?: number | undefined
 }
 
 interface HeldKey {
@@ -345,10 +347,12 @@ class MemoryStore implements MailStore {
     slot.leasedUntil = 0
     this.#leased.delete(row.id)
     if (isWaiting(row)) {
-      this.#due.put(row, row.status === 'scheduled' ? { wall: row.dueAt ?? 0 } : { elapsed: now + delay })
+      const due = row.status === 'scheduled' ? { wall: row.dueAt ?? 0 } : { elapsed: now + delay }
+      slot.sequence = this.#due.put(row, due, slot.sequence)
       return
     }
     this.#due.remove(row.id)
+    slot.sequence = undefined
     const settled = settledStatuses.has(row.status)
     if (row.work && (settled || row.status === 'unknown')) {
       this.#spareContent.set(row.id, now + (retention.content ?? defaultRetention.content))

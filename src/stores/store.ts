@@ -31,8 +31,12 @@ export interface MailStore {
   /** Newest first. Needs `guarantees.list`; throws `UNSUPPORTED_FEATURE` without. */
   list(query: ListQuery): Awaitable<RowPage>
   /**
-   * Takes up to `count` rows to work on: rows whose lease ran out, then queued and scheduled ones whose time has come
-   * (tenants in turn, of each the higher priority first).
+   * Takes up to `count` rows to work on: rows whose lease ran out, then queued and scheduled ones whose time has come.
+   *
+   * Tenants have their turns. Of each tenant the higher priority leaves first, and equals in the order in which they first
+   * were queued or scheduled: leases, delays and other times change when a row may leave, never where it stands. Only a row
+   * that rested (settled, unknown, or left in no state of the queue) and is queued again by hand begins to wait anew. A
+   * store may make ready a bounded number of rows at once, those that came due first.
    */
   due(count: number, lease: Lease, options?: DueOptions): Awaitable<Due>
   /** How many rows wait, queued or scheduled; counted no further than the most that may. */

@@ -134,6 +134,16 @@ describe('DueList', () => {
     )
   })
 
+  test('with the sequence it was given first, a row comes back to its place, also after a delay', () => {
+    const list = new DueList()
+    const [a] = ['a', 'b', 'c'].map((id) => list.put({ id, priority: 0 }, { elapsed: 0 }))
+    const ids = (now: number) => list.take(3, both(now)).map(({ id }) => id)
+    assert.equal(list.remove('a'), a)
+    assert.equal(list.remove('a'), undefined)
+    assert.equal(list.put({ id: 'a', priority: 0 }, { elapsed: 10 }, a), a)
+    assert.deepEqual(ids(10), ['a', 'b', 'c'])
+  })
+
   test('P10: rows put off again and again leave nothing behind', () => {
     const list = new DueList()
     for (let i = 0; i < 50_000; i++) {

@@ -66,7 +66,8 @@ await overPostgres('the queue in postgres', (server) => {
           FROM unnest($1::text[]) WITH ORDINALITY AS given (id, at) RETURNING place
         )
         , labelled AS (INSERT INTO "${own}".labels (label, created_at, place) SELECT $5, place, place FROM new)
-        INSERT INTO "${own}".work (place, moment, priority, state, tenant) SELECT place, $4, 0, $2, '=big' FROM new`,
+        INSERT INTO "${own}".work (place, moment, priority, state, tenant, line)
+        SELECT place, $4, 0, $2, '=big', place FROM new`,
         [rows.map(({ id }) => id), state, state === 2 ? 'scheduled' : 'queued', moment, tagLabel('big', 'x')],
       )
     }
@@ -112,6 +113,48 @@ await overPostgres('the queue in postgres', (server) => {
         assert.ok(counts[1]! < counts[0]! * 1.5 + 50, `${counts[0]} reads with 1,000 waiting, ${counts[1]} with 8,000`)
       })
     }
+
+    /** One queued row of each tenant, past the store. */
+    async function fill(own: string, tenants: number): Promise<ReadonlySet<string>> {
+      await pool.query(
+        `INSERT INTO "${own}".work (place, moment, priority, state, tenant, line)
+         SELECT -i, 0, 0, 0, '=t' || i, -i FROM generate_series(1, $1::int) AS of (i)`,
+        [tenants],
+      )
+      return new Set(Array.from({ length: tenants }, (_, i) => `t${i + 1}`))
+    }
+
+    it('P10: thousands of tenants left out hide nothing, and cost one look each', async () => {
+      const { store, schema: own } = await fresh()
+      const without = await fill(own, 5_000)
+      assert.deepEqual(await store.due(10, lease, { without }), { held: [] })
+      const asked = Array.from({ length: 40 }, (_, i) => rowOf({ ...queued, ...(i % 2 ? { tenant: 'z' } : {}) }))
+      for (const row of asked) await store.claim(row, {})
+      const began = performance.now()
+      const { held, next } = await store.due(30, lease, { without })
+      assert.equal(held.length, 30)
+      assert.equal(next, 0)
+      const rest = await store.due(30, lease, { without })
+      assert.ok(performance.now() - began < 2_000)
+      assert.equal(rest.next, undefined)
+      const ids = [...held, ...rest.held].map(({ row }) => row.id)
+      assert.deepEqual(ids.toSorted(), asked.map(({ id }) => id).toSorted())
+    })
+
+    it('P10: more of them than one call looks at hide nothing for good', async () => {
+      const { store, schema: own } = await fresh()
+      const without = await fill(own, 12_000)
+      for (let i = 0; i < 20; i++) await store.claim(rowOf({ ...queued, tenant: 'a' }), {})
+      await store.claim(rowOf({ ...queued, tenant: 'z' }), {})
+      const seen: (string | undefined)[] = []
+      for (let call = 0; call < 4; call++) {
+        const { held, next } = await store.due(5, lease, { without })
+        assert.ok(next !== undefined && next <= 100)
+        seen.push(...held.map(({ row }) => row.tenant))
+      }
+      assert.ok(seen.includes('z'))
+      assert.ok(seen.includes('a'))
+    })
 
     it('turns go around all tenants, from call to call', async () => {
       const { store } = await fresh()

@@ -91,6 +91,56 @@ describe('P8 P10: one tenant’s thousands', () => {
   })
 })
 
+describe('P10: tenants left out', () => {
+  const without = new Set(Array.from({ length: 5_000 }, (_, i) => `t${i}`))
+
+  it('in thousands hide nothing, and cost one look each', async () => {
+    const { store } = openStore()
+    await put(
+      store,
+      many(5_000, (i) => ({ status: 'queued', tenant: `t${i}` })),
+    )
+    assert.deepEqual(await store.due(10, lease, { without }), { held: [] })
+    const asked = many(40, (i) => ({ status: 'queued', ...(i % 2 ? { tenant: 'z' } : {}) }))
+    await put(store, asked)
+    const began = performance.now()
+    const { held, next } = await store.due(30, lease, { without })
+    assert.equal(held.length, 30)
+    assert.equal(next, 0)
+    const rest = await store.due(30, lease, { without })
+    assert.ok(performance.now() - began < 2_000)
+    assert.deepEqual(rest.next, undefined)
+    const ids = [...held, ...rest.held].map(({ row }) => row.id)
+    assert.deepEqual(ids.toSorted(), asked.map(({ id }) => id).toSorted())
+    assert.equal((await store.due(1, lease)).held.length, 1, 'the others are where they were')
+  })
+
+  it('in more thousands than one call looks at hide nothing for good', async () => {
+    const { store } = openStore()
+    await put(
+      store,
+      many(12_000, (i) => ({ status: 'queued', tenant: `t${i}` })),
+    )
+    await put(
+      store,
+      many(100, () => ({ status: 'queued', tenant: 'a' })),
+    )
+    await put(
+      store,
+      many(1, () => ({ status: 'queued', tenant: 'z' })),
+    )
+    const all = new Set(Array.from({ length: 12_000 }, (_, i) => `t${i}`))
+    const seen: (string | undefined)[] = []
+    for (let call = 0; call < 4; call++) {
+      const { held, next } = await store.due(5, lease, { without: all })
+      assert.ok(next !== undefined && next <= 100)
+      seen.push(...held.map(({ row }) => row.tenant))
+    }
+    assert.ok(seen.includes('z'))
+    assert.ok(seen.includes('a'))
+  })
+})
+
 describe('P10: what one call hands out', () => {
   it('is less than asked for when its content is large, and says that there is more', async () => {
     const { store } = openStore()

@@ -33,12 +33,12 @@ export class Queue {
       contents: defaultRetention.content,
     }
     const answers = await this.#database.call((call) => this.#functions.run(call, 'due', asked), { until })
-    const next = answers.at(-1)!.next
+    const { next, tenant: turn } = answers.at(-1)!
+    this.#turn = turn as string
     const held: Held[] = []
     const unreadable: string[] = []
     for (const answer of answers.slice(0, -1)) {
       const fence = Number(answer.fence)
-      this.#turn = answer.tenant as string
       try {
         held.push(this.#rows.held(answer, fence))
       } catch {

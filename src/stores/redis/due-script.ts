@@ -53,13 +53,25 @@ for _, clock in ipairs(clocks) do
   for _, tenant in ipairs(redis.call('ZRANGEBYSCORE', timers, '-inf', clock[2], 'LIMIT', 0, ${looked})) do tidy(tenant) end
 end
 
+-- Where in a set the first tenant stands that is not left out, and its score. Reads more and more at once.
+local function first_asked(key, place)
+  local size = 1
+  while true do
+    local found = redis.call('ZRANGE', key, place, place + size - 1, 'WITHSCORES')
+    for i = 1, #found, 2 do
+      if not without[found[i]] then return place, found[i], tonumber(found[i + 1]) end
+      place = place + 1
+    end
+    if #found < 2 * size then return place end
+    size = size * 2
+  end
+end
+
 local passed = 0
 local function next_in_turn()
-  while true do
-    local tenant = redis.call('ZRANGE', P .. 'turns', passed, passed)[1]
-    if not tenant or not without[tenant] then return tenant end
-    passed = passed + 1
-  end
+  local tenant
+  passed, tenant = first_asked(P .. 'turns', passed)
+  return tenant
 end
 
 local function take_turn(tenant)
@@ -91,16 +103,9 @@ local function until_next()
   if next_in_turn() then return '0' end
   local soonest = nil
   for _, clock in ipairs(clocks) do
-    local place, timers = 0, P .. 'timers:' .. clock[1]
-    while true do
-      local first = redis.call('ZRANGE', timers, place, place, 'WITHSCORES')
-      place = place + 1
-      if not first[1] or not without[first[1]] then
-        local left = first[2] and math.max(0, tonumber(first[2]) - clock[2])
-        if left and (not soonest or left < soonest) then soonest = left end
-        break
-      end
-    end
+    local _, _, time = first_asked(P .. 'timers:' .. clock[1], 0)
+    local left = time and math.max(0, time - clock[2])
+    if left and (not soonest or left < soonest) then soonest = left end
   end
   return soonest and text(soonest) or false
 end

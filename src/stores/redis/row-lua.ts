@@ -6,7 +6,8 @@ const luaSet = (items: Iterable<string>) => `{${[...items].map((item) => `${item
  * A row is a hash: `b` its body and `c` its content as `RowRecord` has them, and `m` what scripts must know of it, in this
  * order: fence · lease · status · accepted · tenant · key · gone · spare · minute · place · sequence · priority · created ·
  * seal · labels · given. `gone` and `spare` are when the row and its content end, once it is at rest. `place` is where it
- * waits: `r` ready, `e` and `w` for a moment of either clock, `a` set aside, `-` nowhere. Three fields and not twenty, since
+ * waits: `r` ready, `e` and `w` for a moment of either clock, `a` set aside, `-` nowhere; `sequence` where it stands among
+ * those that wait, from when it first does until it rests. Three fields and not twenty, since
  * each costs the server as much as its text does.
  */
 const records = `
@@ -105,7 +106,7 @@ end
 local function queue_is_full(most) return tonumber(redis.call('GET', P .. 'waiting') or 0) >= most end
 
 local function enqueue(row, due, delay)
-  row.sequence = string.format('%014x', redis.call('INCR', P .. 'sequence'))
+  if row.sequence == '-' then row.sequence = string.format('%014x', redis.call('INCR', P .. 'sequence')) end
   redis.call('INCR', P .. 'waiting')
   if row.status == 'scheduled' and due > wall then row.place = 'w'
   elseif row.status == 'queued' and delay > 0 then row.place = 'e'
@@ -225,6 +226,7 @@ local function rest(row, due, delay, records, content)
   if row.lease then redis.call('ZREM', P .. 'leases', row.id) end
   row.lease = nil
   if waits[row.status] then return enqueue(row, due, delay) end
+  row.sequence = '-'
   if not rests(row) then return end
   row.spare = row.seal ~= '-' and (row.spare or now + content) or nil
   if settled[row.status] then

@@ -19,8 +19,21 @@ const readAtOnce = 25
 /** Bytes of content handed out at once: they are decoded while the event loop waits. */
 const contentAtOnce = 8 * 1024 * 1024
 
+/** Tenants with ready rows that one call looks at, and when to look on where more of them were left out than that. */
+const lookedAtOnce = 10_000
+/** So many of them are read at first, then more at once: few statements, none with a parameter as its limit. */
+const [fewTenants, moreTenants] = [32, 1_000]
+const lookOnAfter = 100
+
 type Tenants = ReadonlySet<string | undefined>
 const none: Tenants = new Set()
+
+/** Tenants that have rows ready, in turn. */
+interface Turns {
+  readonly tenants: readonly string[]
+  /** Where the look ended before it had seen all. */
+  readonly endedAt?: string
+}
 
 /** The rows whose time has come: lost ones first, then waiting ones by priority and arrival, tenants in turn. */
 export class Queue {
@@ -36,11 +49,11 @@ export class Queue {
   due(connection: Connection, count: number, lease: Lease, { lost, without = none }: DueOptions): Due {
     const hand = new Hand(this.#rows, connection, count, lease)
     this.#takeLost(connection, hand)
-    if (!lost) {
-      for (let i = 0; i < count; i += ripenedAtOnce) this.#ripen(connection)
-      this.#takeReady(connection, hand, without)
-    }
-    const next = nextDue(connection, without)
+    if (!lost) for (let i = 0; i < count; i += ripenedAtOnce) this.#ripen(connection)
+    // One more than have a turn now: so much tells whether anything is left.
+    const turns = turnsFrom(connection, this.#served, without, lost ? 1 : hand.room + 1)
+    if (!lost) this.#takeReady(connection, hand, turns)
+    const next = nextDue(connection, without, turns)
     return {
       held: hand.held,
       ...(next === undefined ? {} : { next }),
@@ -69,7 +82,7 @@ export class Queue {
     const plan = isPlanned ? planOf(stored, settled) : this.#planAnew(connection, stored, hand)
     if (!plan) return
     connection.run(
-      'UPDATE sendwright_messages SET state = ?, wake = ?, kept_until = ?, content_until = ? WHERE number = ?',
+      'UPDATE sendwright_messages SET state = ?, wake = ?, place = NULL, kept_until = ?, content_until = ? WHERE number = ?',
       plan.state,
       plan.wake,
       plan.keptUntil,
@@ -80,7 +93,7 @@ export class Queue {
 
   #planAnew(connection: Connection, stored: WithBody, hand: Hand): Schedule | undefined {
     const row = hand.readable(stored)
-    return row && scheduleOf(row, connection.time, {}, stored.key === null ? null : stored.key_until)
+    return row && scheduleOf(row, connection.time, {}, stored.key === null ? null : stored.key_until, null)
   }
 
   /**
@@ -100,7 +113,7 @@ export class Queue {
     if (ripened < ripenedAtOnce) return
     const looked = new Set<string>()
     while (looked.size < tenantsAtOnce) {
-      const tenant = nextTenant(connection, 'waiting', this.#ripened)
+      const tenant = nextTimed(connection, this.#ripened)
       if (tenant === undefined || looked.has(tenant)) return
       looked.add(tenant)
       this.#ripened = tenant
@@ -117,21 +130,22 @@ export class Queue {
     }
   }
 
-  #takeReady(connection: Connection, hand: Hand, without: Tenants): void {
-    while (hand.room > 0) {
-      const tenant = nextReady(connection, this.#served, without)
-      if (tenant === undefined) return
-      this.#served = tenant
-      const alone = tenant === nextReady(connection, tenant, without)
-      const rows = connection.all<{ number: number }>(
-        `SELECT number FROM sendwright_messages INDEXED BY sendwright_messages_ready
-          WHERE state = ${rowState.ready} AND tenant = ? ORDER BY priority DESC, place LIMIT ${alone ? readAtOnce : 1}`,
-        tenant,
-      )
-      for (const { number } of rows) {
-        if (hand.room > 0) hand.take(storedByNumber(connection, number))
+  #takeReady(connection: Connection, hand: Hand, { tenants, endedAt }: Turns): void {
+    for (let left = tenants; left.length > 0 && hand.room > 0; ) {
+      const again: string[] = []
+      for (const tenant of left) {
+        if (hand.room === 0) break
+        const rows = firstReady(connection, tenant, left.length === 1 ? readAtOnce : 1)
+        if (rows.length === 0) continue
+        this.#served = tenant
+        again.push(tenant)
+        for (const { number } of rows) {
+          if (hand.room > 0) hand.take(storedByNumber(connection, number))
+        }
       }
+      left = again
     }
+    if (endedAt !== undefined) this.#served = endedAt
   }
 }
 
@@ -191,29 +205,64 @@ const timed = ({ time }: Connection) =>
     [rowState.scheduled, time.wall()],
   ] as const
 
-/** The tenant with such rows that comes after another one, the first after the last; undefined when there are no rows. */
-function nextTenant(connection: Connection, index: 'ready' | 'waiting', after: string): string | undefined {
-  const states =
-    index === 'ready' ? `state = ${rowState.ready}` : `state IN (${rowState.delayed}, ${rowState.scheduled})`
-  const select = `SELECT tenant FROM sendwright_messages INDEXED BY sendwright_messages_${index} WHERE ${states}`
+/** The tenant with timed rows that comes after another one, the first after the last; undefined when there are no rows. */
+function nextTimed(connection: Connection, after: string): string | undefined {
+  const select = `SELECT tenant FROM sendwright_messages INDEXED BY sendwright_messages_waiting
+    WHERE state IN (${rowState.delayed}, ${rowState.scheduled})`
   const later = connection.get<{ tenant: string }>(`${select} AND tenant > ? ORDER BY tenant LIMIT 1`, after)
   return (later ?? connection.get<{ tenant: string }>(`${select} ORDER BY tenant LIMIT 1`))?.tenant
 }
 
-/** The same, passing over some tenants; undefined when no other has rows. */
-function nextReady(connection: Connection, after: string, without: Tenants): string | undefined {
-  const first = nextTenant(connection, 'ready', after)
-  let tenant = first
-  while (tenant !== undefined && without.has(tenantFromSql(tenant))) {
-    tenant = nextTenant(connection, 'ready', tenant)
-    if (tenant === first) return undefined
+const readyOf = `FROM sendwright_messages INDEXED BY sendwright_messages_ready WHERE state = ${rowState.ready} AND tenant`
+
+const firstReady = (connection: Connection, tenant: string, most: number) =>
+  connection.all<{ number: number }>(`SELECT number ${readyOf} = ? ORDER BY priority DESC, place LIMIT ${most}`, tenant)
+
+/** Up to `most` tenants whose turn comes next, but for some. */
+function turnsFrom(connection: Connection, served: string, without: Tenants, most: number): Turns {
+  const tenants: string[] = []
+  let looked = 0
+  for (const tenant of readyTenants(connection, served)) {
+    if (!without.has(tenantFromSql(tenant))) tenants.push(tenant)
+    if (tenants.length === most) break
+    if (++looked === lookedAtOnce) return { tenants, endedAt: tenant }
   }
-  return tenant
+  return { tenants }
+}
+
+/** Every tenant with ready rows once, those after `served` first. */
+function* readyTenants(connection: Connection, served: string): Generator<string> {
+  let first: string | undefined
+  let size = fewTenants
+  for (const start of [served, undefined]) {
+    for (let page: readonly string[], after = start; ; after = page.at(-1)!, size = moreTenants) {
+      page = tenantsAfter(connection, after, size)
+      for (const tenant of page) {
+        if (tenant === first) return
+        first ??= tenant
+        yield tenant
+      }
+      if (page.length < size) break
+    }
+  }
+}
+
+/** The next tenants that have ready rows, from the first one when none is given: one step in the index for each. */
+function tenantsAfter(connection: Connection, after: string | undefined, most: number): string[] {
+  const next = `SELECT tenant ${readyOf}`
+  const found = connection.all<{ tenant: string }>(
+    `WITH RECURSIVE ready (name) AS (
+      SELECT * FROM (${next} ${after === undefined ? '>=' : '>'} ? ORDER BY tenant LIMIT 1)
+      UNION ALL SELECT (${next} > name ORDER BY tenant LIMIT 1) FROM ready WHERE name IS NOT NULL LIMIT ${most}
+    ) SELECT name AS tenant FROM ready WHERE name IS NOT NULL`,
+    after ?? '',
+  )
+  return found.map(({ tenant }) => tenant)
 }
 
 /** Milliseconds until a waiting row is due; undefined when none waits. */
-function nextDue(connection: Connection, without: Tenants): number | undefined {
-  if (nextReady(connection, '', without) !== undefined) return 0
+function nextDue(connection: Connection, without: Tenants, { tenants, endedAt }: Turns): number | undefined {
+  if (tenants.some((tenant) => firstReady(connection, tenant, 1).length > 0)) return 0
   const waits = timed(connection).flatMap(([state, now]) => {
     const first = connection.all<{ wake: number; tenant: string }>(
       `SELECT wake, tenant FROM sendwright_messages INDEXED BY sendwright_messages_agenda
@@ -224,5 +273,6 @@ function nextDue(connection: Connection, without: Tenants): number | undefined {
     const next = asked ?? (first.length === tenantsAtOnce ? first.at(-1) : undefined)
     return next ? [Math.max(0, next.wake - now)] : []
   })
+  if (endedAt !== undefined) waits.push(lookOnAfter)
   return waits.length > 0 ? Math.min(...waits) : undefined
 }

@@ -49,7 +49,9 @@ export class Rows {
       return { state: 'held', row: rowOf(connection, holder), leased: isLeased(holder, time.steady()) }
     }
     const keyUntil = row.key === undefined ? null : time.steady() + (options.keyTtl ?? day)
-    const schedule = options.lease ? leased(time.steady() + options.lease.ms) : scheduleOf(row, time, options, keyUntil)
+    const schedule = options.lease
+      ? leased(time.steady() + options.lease.ms)
+      : scheduleOf(row, time, options, keyUntil, null)
     if (!options.lease && isWaiting(row)) this.#waiting.demandRoom(connection)
     const fence = time.stamp()
     this.#insert(connection, draft, schedule, fence, keyUntil)
@@ -77,7 +79,7 @@ export class Rows {
     if (isNew && isWaiting(row)) this.#waiting.demandRoom(connection)
     const freed = options.release === true && stored.key !== null
     const keyUntil = stored.key === null || freed ? null : stored.key_until
-    this.#update(connection, stored, draft, scheduleOf(row, connection.time, options, keyUntil), -fence)
+    this.#update(connection, stored, draft, scheduleOf(row, connection.time, options, keyUntil, stored.place), -fence)
     if (freed) freeKey(connection, stored)
     return true
   }
@@ -93,7 +95,7 @@ export class Rows {
     const row = rowOf(connection, stored)
     const fence = Math.max(Math.abs(stored.fence) + 1, connection.time.stamp())
     connection.run(
-      'UPDATE sendwright_messages SET state = ?, wake = ?, place = NULL, fence = ? WHERE number = ?',
+      'UPDATE sendwright_messages SET state = ?, wake = ?, fence = ? WHERE number = ?',
       rowState.leased,
       connection.time.steady() + lease.ms,
       fence,
@@ -208,8 +210,8 @@ export class Rows {
 }
 
 function leased(until: number, stored?: StoredRow): Schedule {
-  const { kept_until: keptUntil = null, content_until: contentUntil = null } = stored ?? {}
-  return { state: rowState.leased, wake: until, place: null, keptUntil, contentUntil }
+  const { place = null, kept_until: keptUntil = null, content_until: contentUntil = null } = stored ?? {}
+  return { state: rowState.leased, wake: until, place, keptUntil, contentUntil }
 }
 
 /** The row this fence may write. */

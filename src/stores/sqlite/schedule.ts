@@ -12,14 +12,15 @@ export interface Schedule {
   readonly contentUntil: number | null
 }
 
-/** Of a row nobody works on: it waits for its time, or to be forgotten. `keyUntil` is null when it holds no key. */
+/** Of a row nobody works on: it waits for its time, or to be forgotten. `keyUntil` is null when it holds no key, `place` when it has none yet. */
 export function scheduleOf(
   row: Row,
   time: StoreTime,
   { delay = 0, retention = {} }: Pick<SettleOptions, 'delay' | 'retention'>,
   keyUntil: number | null,
+  place: number | null,
 ): Schedule {
-  if (isWaiting(row)) return waiting(row, time, delay)
+  if (isWaiting(row)) return waiting(row, time, delay, place ?? time.stamp())
   const now = time.steady()
   const settled = settledStatuses.has(row.status)
   const keptUntil = settled ? Math.max(now + (retention.records ?? defaultRetention.records), keyUntil ?? 0) : null
@@ -28,9 +29,8 @@ export function scheduleOf(
   return { ...resting(keptUntil, contentUntil), place: null, keptUntil, contentUntil }
 }
 
-function waiting(row: Row, time: StoreTime, delay: number): Schedule {
+function waiting(row: Row, time: StoreTime, delay: number, place: number): Schedule {
   const none = { keptUntil: null, contentUntil: null }
-  const place = time.stamp()
   if (row.status === 'scheduled' && (row.dueAt ?? 0) > time.wall()) {
     return { state: rowState.scheduled, wake: row.dueAt!, place, ...none }
   }

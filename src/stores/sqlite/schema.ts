@@ -34,6 +34,7 @@ export const migrations: readonly string[] = [
     priority INTEGER NOT NULL,
     state INTEGER NOT NULL,
     wake INTEGER,
+    -- Given when it first waits, kept until it rests.
     place INTEGER,
     -- Of the last holder; negative once nobody holds it.
     fence INTEGER NOT NULL,

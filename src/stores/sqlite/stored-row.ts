@@ -15,6 +15,7 @@ export interface StoredRow {
   readonly created_at: number
   readonly state: number
   readonly wake: number | null
+  readonly place: number | null
   readonly fence: number
   readonly key: string | null
   readonly key_until: number | null
@@ -30,7 +31,7 @@ export interface WithBody extends StoredRow {
   readonly body: unknown
 }
 
-const columns = `number, id, tenant, status, accepted, created_at, state, wake, fence, key, key_until, kept_until,
+const columns = `number, id, tenant, status, accepted, created_at, state, wake, place, fence, key, key_until, kept_until,
   content_until, has_content, has_provider_id, earlier_provider_ids, labels`
 
 export const selectRows = `SELECT ${columns}, body FROM sendwright_messages`

@@ -17,6 +17,59 @@ export const due: Suite = {
     )
   },
 
+  'what goes back to the queue keeps its place, however often and for whatever time': async ({
+    store,
+    now,
+    advance,
+  }) => {
+    const put = async () => {
+      const row = rowOf({ status: 'queued', kind: 'queue', dueAt: now() })
+      await store.claim(row, {})
+      return row
+    }
+    const change = async ({ id }: Row, to: Partial<Row>, delay = 0) => {
+      const held = await store.takeover(id, ['queued', 'scheduled', 'failed'], lease)
+      assert.equal(await store.settle({ ...held!.row, ...to }, held!.fence, { delay }), true)
+    }
+    /** All that is due, put back last first. */
+    const order = async () => {
+      const { held } = await store.due(10, lease)
+      for (const { row, fence } of held.toReversed()) await store.settle({ ...row, status: 'queued' }, fence)
+      return held.map(({ row }) => row.id)
+    }
+    const keyed = rowOf({ kind: 'queue', key: 'k' })
+    const fence = await claimed(store, keyed)
+    const [a, b, c] = [await put(), await put(), await put()]
+    assert.equal(await store.settle({ ...keyed, status: 'queued' }, fence), true)
+    const all = [a.id, b.id, c.id, keyed.id]
+    for (let i = 0; i < 2; i++) assert.deepEqual(await order(), all)
+
+    const [first] = (await store.due(1, lease)).held
+    assert.equal(await store.settle({ ...a, status: 'queued' }, first!.fence, { delay: 10 * second }), true)
+    await change(b, { status: 'scheduled', dueAt: now() + 10 * second })
+    await change(keyed, {}, 10 * second)
+    assert.deepEqual(await order(), [c.id])
+    const late = await put()
+    all.push(late.id)
+    await advance(10 * second)
+    assert.deepEqual(await order(), all)
+
+    await change(late, { priority: 5 })
+    assert.deepEqual(await order(), [late.id, ...all.slice(0, -1)])
+    await change(late, { priority: 0 })
+    assert.deepEqual(await order(), all)
+
+    const [lost] = (await store.due(1, lease)).held
+    assert.ok(await store.renew({ ...a, status: 'dispatching' }, lost!.fence, lease.ms))
+    await advance(lease.ms + 2 * second)
+    assert.deepEqual(await order(), all)
+    assert.deepEqual(await order(), all)
+
+    await change(a, { status: 'failed' })
+    await change(a, { status: 'queued' })
+    assert.deepEqual(await order(), [...all.slice(1), a.id], 'what had ended begins anew')
+  },
+
   'a repeat of its key leaves a queued row in its place': async ({ store, now }) => {
     const [first, second] = ['a', 'b'].map((key) => rowOf({ key, status: 'queued', kind: 'queue', dueAt: now() }))
     for (const row of [first!, second!]) await store.claim(row, { keyTtl: day })

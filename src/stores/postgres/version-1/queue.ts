@@ -1,5 +1,9 @@
 import { settings } from './shared.ts'
 
+/** Tenants with something ready that one call looks at, and when to look on where more of them were left out than that. */
+const lookedAtOnce = 10_000
+const lookOnAfter = 100
+
 export const queueFunctions = (schema: string): string =>
   [ripening, due, besides].map((part) => part(schema)).join('\n')
 
@@ -44,7 +48,7 @@ $function$;
 `
 
 const due = (schema: string) => `
--- The last row tells only \`next\`. \`_turn\` is the tenant that had its turn last.
+-- The last row tells \`next\`, and the tenant that had its turn last; \`_turn\` is that of the call before.
 CREATE FUNCTION ${schema}.due(
   _deadline bigint, _now bigint, _wall bigint, _count integer, _lease bigint, _lost boolean, _turn text, _without text[],
   _records bigint, _contents bigint
@@ -57,9 +61,11 @@ DECLARE
   taken bigint[] := '{}';
   lost record;
   one bigint;
-  turn text := _turn;
-  from_first boolean := _turn = '';
-  took boolean := false;
+  turn text;
+  last text := _turn;
+  turns record;
+  round text[];
+  again text[];
 BEGIN
   PERFORM ${schema}.in_time(_deadline);
   FOR lost IN
@@ -84,25 +90,30 @@ BEGIN
   IF NOT _lost THEN
     PERFORM ${schema}.ripen(1::smallint, now, _turn, 100 + 2 * _count);
     PERFORM ${schema}.ripen(2::smallint, wall, _turn, 100 + 2 * _count);
-    WHILE cardinality(taken) < _count LOOP
-      turn := ${schema}.next_ready(turn, _without);
-      IF turn IS NULL THEN
-        EXIT WHEN from_first AND NOT took;
-        turn := '';
-        from_first := true;
-        took := false;
-        CONTINUE;
-      END IF;
-      SELECT w.place INTO one FROM ${schema}.work w JOIN ${schema}.messages m ON m.place = w.place
-      WHERE w.state = 0 AND w.tenant = turn
-      ORDER BY w.tenant, w.priority DESC, w.moment, w.place LIMIT 1 FOR UPDATE OF m SKIP LOCKED;
-      CONTINUE WHEN NOT FOUND;
-      UPDATE ${schema}.work w SET state = 3, moment = now + _lease WHERE w.place = one AND w.state = 0;
-      IF FOUND THEN
-        taken := taken || one;
-        took := true;
-      END IF;
+  END IF;
+
+  -- One more than have a turn now: so much tells whether anything is left.
+  turns := ${schema}.turns(_turn, _without, CASE WHEN _lost THEN 1 ELSE greatest(_count - cardinality(taken), 0) + 1 END);
+  IF NOT _lost THEN
+    round := turns.tenants;
+    WHILE cardinality(round) > 0 AND cardinality(taken) < _count LOOP
+      again := '{}';
+      FOREACH turn IN ARRAY round LOOP
+        EXIT WHEN cardinality(taken) >= _count;
+        SELECT w.place INTO one FROM ${schema}.work w JOIN ${schema}.messages m ON m.place = w.place
+        WHERE w.state = 0 AND w.tenant = turn
+        ORDER BY w.tenant, w.priority DESC, w.line LIMIT 1 FOR UPDATE OF m SKIP LOCKED;
+        CONTINUE WHEN NOT FOUND;
+        again := again || turn;
+        UPDATE ${schema}.work w SET state = 3, moment = now + _lease WHERE w.place = one AND w.state = 0;
+        IF FOUND THEN
+          taken := taken || one;
+          last := turn;
+        END IF;
+      END LOOP;
+      round := again;
     END LOOP;
+    last := coalesce(turns.ended_at, last);
   END IF;
 
   UPDATE ${schema}.messages m SET fence = nextval('${schema}.numbers') WHERE m.place = ANY (taken);
@@ -113,12 +124,18 @@ BEGIN
     LEFT JOIN ${schema}.contents c ON c.place = one.place
     ORDER BY one.position;
   id := NULL;
+  tenant := last;
   next := least(
     (SELECT min(w.moment) FROM ${schema}.work w WHERE w.state = 1 AND w.state <> 0) - now,
     (SELECT min(w.moment) FROM ${schema}.work w WHERE w.state = 2 AND w.state <> 0) - wall
   );
-  IF next < 0 OR ${schema}.next_ready('', _without) IS NOT NULL THEN
+  IF next < 0 OR EXISTS (
+    SELECT FROM unnest(turns.tenants) AS one (tenant)
+    WHERE EXISTS (SELECT FROM ${schema}.work w WHERE w.state = 0 AND w.tenant = one.tenant)
+  ) THEN
     next := 0;
+  ELSIF turns.ended_at IS NOT NULL THEN
+    next := least(next, ${lookOnAfter});
   END IF;
   RETURN NEXT;
   PERFORM ${schema}.sweep(now, 16);
@@ -128,20 +145,47 @@ $function$;
 `
 
 const besides = (schema: string) => `
--- The next tenant in the order of names that has something ready, leaving out those of \`_without\`.
-CREATE FUNCTION ${schema}.next_ready(_turn text, _without text[]) RETURNS text LANGUAGE plpgsql AS $function$
+-- Up to \`_most\` tenants that have something ready, in the order of names and around from \`_turn\` on, leaving out those of
+-- \`_without\`. \`ended_at\` is where the look ended before it had seen all.
+CREATE FUNCTION ${schema}.turns(_turn text, _without text[], _most integer, OUT tenants text[], OUT ended_at text)
+LANGUAGE plpgsql AS $function$
 DECLARE
-  turn text := _turn;
+  start text := _turn;
+  looked integer := 0;
+  one record;
 BEGIN
+  tenants := '{}';
   LOOP
-    SELECT w.tenant INTO turn FROM ${schema}.work w WHERE w.state = 0 AND w.tenant > turn
-    ORDER BY w.tenant, w.priority DESC, w.moment, w.place LIMIT 1;
-    IF NOT FOUND THEN
-      RETURN NULL;
+    FOR one IN
+      WITH RECURSIVE ready (tenant) AS (
+        (SELECT w.tenant FROM ${schema}.work w WHERE w.state = 0 AND w.tenant > start ORDER BY w.tenant LIMIT 1)
+        UNION ALL
+        SELECT later.tenant FROM ready CROSS JOIN LATERAL (
+          SELECT w.tenant FROM ${schema}.work w WHERE w.state = 0 AND w.tenant > ready.tenant ORDER BY w.tenant LIMIT 1
+        ) AS later
+      )
+      SELECT r.tenant AS tenant, r.tenant IN (SELECT unnest(_without)) AS left_out, start = '' AND r.tenant > _turn AS seen
+      FROM ready r
+    LOOP
+      IF one.seen AND _turn <> '' THEN
+        RETURN;
+      END IF;
+      IF NOT one.left_out THEN
+        tenants := tenants || one.tenant;
+        IF cardinality(tenants) = _most THEN
+          RETURN;
+        END IF;
+      END IF;
+      looked := looked + 1;
+      IF looked = ${lookedAtOnce} THEN
+        ended_at := one.tenant;
+        RETURN;
+      END IF;
+    END LOOP;
+    IF start = '' THEN
+      RETURN;
     END IF;
-    IF turn <> ALL (_without) THEN
-      RETURN turn;
-    END IF;
+    start := '';
   END LOOP;
 END
 $function$;

@@ -3,7 +3,7 @@
  * index, so that such a write touches none (HOT), and what must be found by time stands in narrow tables beside it.
  */
 export const tables = (schema: string): string => `
--- Fences, and the places of messages in the order of their claims.
+-- Fences, the places of messages in the order of their claims, and those in the line that waits.
 CREATE SEQUENCE ${schema}.numbers;
 
 CREATE TABLE ${schema}.messages (
@@ -52,9 +52,11 @@ CREATE TABLE ${schema}.work (
   moment bigint NOT NULL,
   priority integer NOT NULL,
   state smallint NOT NULL,
-  tenant text COLLATE "C" NOT NULL
+  tenant text COLLATE "C" NOT NULL,
+  -- Where it stands among those that wait: a number it is given when it first does, and keeps until it rests.
+  line bigint
 ) WITH (fillfactor = 70, autovacuum_vacuum_scale_factor = 0.02, autovacuum_vacuum_threshold = 1000);
-CREATE INDEX work_ready ON ${schema}.work (tenant, priority DESC, moment, place) WHERE state = 0;
+CREATE INDEX work_ready ON ${schema}.work (tenant, priority DESC, line) WHERE state = 0;
 CREATE INDEX work_moments ON ${schema}.work (state, moment) WHERE state <> 0;
 CREATE INDEX work_waiting ON ${schema}.work (state, (moment / 60000), tenant, moment) WHERE state IN (1, 2);
 

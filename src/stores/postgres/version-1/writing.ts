@@ -18,14 +18,15 @@ BEGIN
     DELETE FROM ${schema}.work w WHERE w.place = _place;
     RETURN;
   END IF;
-  INSERT INTO ${schema}.work (place, moment, priority, state, tenant)
+  INSERT INTO ${schema}.work AS w (place, moment, priority, state, tenant, line)
   VALUES (
     _place,
     CASE target WHEN 2 THEN _due_at WHEN 3 THEN _now + _lease WHEN 4 THEN 0 ELSE _now + coalesce(_delay, 0) END,
-    _priority, target, _tenant
+    _priority, target, _tenant, CASE WHEN target < 3 THEN nextval('${schema}.numbers') END
   )
   ON CONFLICT (place) DO UPDATE
-  SET moment = excluded.moment, priority = excluded.priority, state = excluded.state;
+  SET moment = excluded.moment, priority = excluded.priority, state = excluded.state,
+    line = CASE WHEN target < 4 THEN coalesce(w.line, excluded.line) END;
 END
 $function$;
 
