@@ -26,7 +26,7 @@ import { senderAuthorisation } from './policies/sender.ts'
 import { suppression } from './policies/suppression.ts'
 import { preparing, sharing } from './prepare.ts'
 import { recovering } from './queues/recovery.ts'
-import { queueWork, type Worker } from './queues/work.ts'
+import { QueueWork, type Worker } from './queues/work.ts'
 import type { Receipt } from './receipt.ts'
 import { BulkGroup } from './routing/bulk.ts'
 import type { Settings } from './settings.ts'
@@ -88,7 +88,7 @@ export function engineOf(settings: Settings) {
   }
 
   const prepare = preparing(parts)
-  const queue = queueWork(parts, finish)
+  const queue = new QueueWork(parts, finish)
   const recovery = recovering(parts, (row) => queue.waits(row))
   void recovery.run()
 

@@ -2,7 +2,7 @@ import type { Timer } from '../clock.ts'
 import type { Parts } from '../parts.ts'
 import { isWaiting } from '../stores/row-status.ts'
 import type { Held, Row } from '../stores/store.ts'
-import { settleHeld } from './work.ts'
+import { settleHeld } from './held.ts'
 
 /** Gives messages whose process vanished the state that is certain about them. */
 export interface Recovery {
