@@ -33,7 +33,7 @@ const afterFailure = 1_000
 /** Milliseconds: messages are taken ahead only where they begin soon. */
 const quick = 50
 /** Milliseconds for which the event loop may be kept from anything else. */
-const breath = 20
+const breath = 5
 
 /**
  * Dispatches what the ledger says is due. p-queue is only the concurrency gate, over a small window: priority and times
