@@ -128,7 +128,7 @@ export function limitExceeded(option: string, { tenant }: Budget, { window, retr
     : limit === 0
       ? 'It lets nothing through.'
       : 'The message alone is over it; raise it, or send to fewer.'
-  const full = `${whose} ${option} of ${limit} mailboxes in ${inWords(per)} ${never ? 'is in the way' : 'is used up'}.`
+  const full = `${whose} ${option} of ${limit} mailbox${limit === 1 ? '' : 'es'} in ${inWords(per)} ${never ? 'is in the way' : 'is used up'}.`
   return new MailError('SEND_LIMIT_EXCEEDED', `${full} ${when}`, {
     retryable: !never,
     ...(never ? {} : { retryAfter }),

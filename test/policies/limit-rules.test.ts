@@ -88,7 +88,7 @@ describe('a limit that is meant to hold', () => {
     await mailer.tenant('t').send(message)
     assert.match(
       await of(mailer.tenant('t').send(message)),
-      /^The tenant’s limits\.quota of 1 mailboxes in 31 days is used up\. It frees in 31\.\d days\.$/,
+      /^The tenant’s limits\.quota of 1 mailbox in 31 days is used up\. It frees in 31\.\d days\.$/,
     )
     const none = setUp({ limits: { quota: { limit: 0, per: minute } } })
     assert.match(await of(none.mailer.send(message)), /It lets nothing through\.$/)
@@ -209,7 +209,7 @@ describe("onLimit: 'wait'", () => {
     await clock.advance(101 * second)
     const { code, retryAfter, message: words } = await behind
     assert.deepEqual([code, retryAfter! > 0], ['SEND_LIMIT_EXCEEDED', true])
-    assert.match(words, /limits\.providers\.a of 1 mailboxes in 60 s/)
+    assert.match(words, /limits\.providers\.a of 1 mailbox in 60 s/)
     await first
   })
 
