@@ -109,6 +109,8 @@ export async function query(
   values: unknown[] = [],
 ): Promise<Record<string, unknown>[]> {
   const pool = new Pool({ ...config, max: 1 })
+  // It may hear of the server's end after its own.
+  pool.on('connect', (client) => client.on('error', () => {}))
   try {
     await pool.query('SET client_min_messages = warning')
     return (await pool.query(text, values)).rows

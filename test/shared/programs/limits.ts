@@ -32,7 +32,7 @@ export interface Report {
   readonly longest: number
 }
 
-/** What was taken for one message. */
+/** What was taken for one message and not given back. */
 export interface Taken {
   readonly subject: string
   readonly cost: number
@@ -50,16 +50,24 @@ let refused = 0
 let longest = 0
 
 const { store, free } = open(ground)
-const watched = aroundStore(store, async (verb, run) => {
+const watched = aroundStore(store, async (verb, run, args) => {
   verbs[verb] = (verbs[verb] ?? 0) + 1
   const answer = await run()
   if (verb === 'limits.take') noteTake(answer as Take)
+  if (verb === 'limits.refund') noteRefund(args[2] as number)
   return answer
 })
 
 function noteTake(take: Take): void {
   if (take.ok) takes.push({ ...message.getStore()!, at: take.at })
   else refused++
+}
+
+/** Of the last take for this message. */
+function noteRefund(mailboxes: number): void {
+  const { subject } = message.getStore()!
+  const i = takes.findLastIndex((take) => take.subject === subject)
+  takes[i] = { ...takes[i]!, cost: takes[i]!.cost - mailboxes }
 }
 
 /** So that a take can be told whose it is. */
