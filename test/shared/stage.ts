@@ -55,9 +55,9 @@ export async function stageOn(ground: Ground, options: Partial<MailerOptions> = 
   const mailer = createMailer({
     from: 'Acme <hello@acme.example>',
     providers: { post: smtp({ url: post.url }) },
-    store: aroundStore(store, (verb, run) => {
+    store: aroundStore(store, (verb, run, args) => {
       verbs.push(verb)
-      return around(verb, run)
+      return around(verb, run, args)
     }),
     scope: 'shared',
     timeout,
