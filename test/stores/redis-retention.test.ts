@@ -181,8 +181,16 @@ else {
       const [held] = (await store.due(1, lease)).held
       await store.claim(rowOf(queued), {})
       assert.equal(await store.settle(held!.row, held!.fence), true)
-      assert.equal((await store.due(10, lease)).held.length, 4)
+      const taken = (await store.due(10, lease)).held
+      assert.equal(taken.length, 4)
       assert.equal(await store.settle(accepted, fence), true)
+      // One that had ended comes in like a new one.
+      const { row: ended, fence: its } = taken[0]!
+      assert.equal(await store.settle({ ...ended, status: 'failed' }, its), true)
+      for (let i = 0; i < 2; i++) await store.claim(rowOf(queued), {})
+      const again = await store.takeover(ended.id, ['failed'], lease)
+      await assert.rejects(async () => store.settle({ ...again!.row, ...queued }, again!.fence), code('QUEUE_FULL'))
+      assert.equal(await store.settle(again!.row, again!.fence), true)
     })
   })
 }

@@ -72,7 +72,8 @@ if remove then
 end
 local to = written()
 if not complete(row, to) then return answer('content') end
-if waits[to.status] and row.accepted == '0' and queue_is_full(most) then return answer('full') end
+-- What the queue has begun it may also take back, however full it is.
+if waits[to.status] and (row.accepted == '0' or settled[row.status]) and queue_is_full(most) then return answer('full') end
 dequeue(row)
 write(row, to)
 if release and holds(row) then redis.call('DEL', P .. 'key:' .. row.key) end
