@@ -1,6 +1,14 @@
 /** Compiled by `npm run types`, never run: each `@ts-expect-error` fails the compiler when the wrong use is allowed. */
 import { memory } from '../../providers/memory.ts'
-import { createMailer, failover, type MailError, type Provider, roundRobin, weighted } from '../../src/index.ts'
+import {
+  createMailer,
+  failover,
+  type Limits,
+  type MailError,
+  type Provider,
+  roundRobin,
+  weighted,
+} from '../../src/index.ts'
 
 interface PoolOptions {
   readonly pool?: string
@@ -129,3 +137,14 @@ mailer.on('accepted', (event: { id: number }) => event)
 mailer.tenant('acme').close()
 // @ts-expect-error
 mailer.tenant('acme').tenant('other')
+
+// A limit of a provider names one of the mailer's; limits built elsewhere fit any mailer.
+const window = { limit: 1, per: 1_000 }
+const limits: Limits = { quota: window, providers: { relay: [window] } }
+createMailer({ providers: { relay: memory() }, limits })
+createMailer({ providers: { relay: memory() }, limits: { providers: { relay: window } } })
+createMailer({
+  providers: { relay: memory() },
+  // @ts-expect-error there is no provider 'realy'
+  limits: { providers: { realy: window } },
+})
