@@ -102,11 +102,9 @@ export function messagesOf(parts: Parts, { recovery, queue }: MessageParts, tena
   ): Promise<Receipt> => {
     const before = await own(id)
     const options = (row: Row): SettleOptions => ({ release: freesKey(row) })
-    const row =
-      states.includes(before.status) &&
-      next(before) &&
-      (await ledger.change(id, states, (held) => next(held) ?? held, options))
-    if (!row) throw new MailError('INVALID_STATE', states.includes(before.status) ? taken : otherwise, { id })
+    const may = states.includes(before.status) && next(before) !== undefined
+    const row = may ? await ledger.change(id, states, (held) => next(held) ?? held, options) : undefined
+    if (!row) throw new MailError('INVALID_STATE', may ? taken : otherwise, { id })
     if (freesKey(row)) await refund(store, before.work?.taken ?? [], givenUp(before, row))
     return receiptOf(row)
   }

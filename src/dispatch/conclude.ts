@@ -34,8 +34,12 @@ const codesToWaitFor: ReadonlySet<MailError['code']> = new Set([
   'CONFIGURATION_ERROR',
 ])
 
-/** However long a limit is used up: it may be raised, or get something back. */
-const longestForLimit = 60_000
+/**
+ * However long a limit is used up, it may be raised or get something back: a message looks again after a minute, or a quarter
+ * of the time it has waited, and at least every hour. So those that look in vain leave time to those behind them.
+ */
+export const longestForLimit = 3_600_000
+const forLimit = { least: 60_000, part: 1 / 4 }
 /** A provider that asks for more patience than this is asked again sooner, in milliseconds. */
 const longestRetryAfter = 86_400_000
 
@@ -82,7 +86,8 @@ export function laterRun(
   if (closing) return { dueAt: now, runs: row.runs }
   // A limit says nothing about the message: it waits its turn, as long as that takes.
   if (failure?.code === 'SEND_LIMIT_EXCEEDED' && failure.retryAfter !== undefined) {
-    return notLate(row, { dueAt: now + Math.min(failure.retryAfter, longestForLimit), runs: row.runs })
+    const longest = Math.min(Math.max((now - row.createdAt) * forLimit.part, forLimit.least), longestForLimit)
+    return notLate(row, { dueAt: now + Math.min(failure.retryAfter, longest), runs: row.runs })
   }
   const pause = schedule[row.runs]
   if (pause === undefined || (failure !== undefined && !mayPass(failure))) return

@@ -50,9 +50,14 @@ export class LocalQueue {
   #paused = false
   #concurrency: number
   #holds: Hold
-  /** Messages taken and not yet ended. */
-  #active = 0
-  readonly #activeOf = new Map<string | undefined, number>()
+  /** Messages taken from the store and not yet ended, in all and of each tenant. */
+  readonly #taken = new Tally<string | undefined>()
+  /** Those that run. */
+  readonly #running = new Tally<string | undefined>()
+  /** Those whose turn came while their tenant had all the places it may have. */
+  readonly #aside = new Map<string | undefined, Held[]>()
+  /** Messages that an engine brought and that run. */
+  #brought = 0
   /** Milliseconds a message takes, of late. */
   #pace = Number.POSITIVE_INFINITY
   #breathedAt = performance.now()
@@ -80,7 +85,7 @@ export class LocalQueue {
 
   /** Messages taken and not yet ended. */
   get active(): number {
-    return this.#active
+    return this.#taken.all + this.#brought
   }
 
   get stopped(): boolean {
@@ -109,9 +114,9 @@ export class LocalQueue {
         .add(async () => {
           if (this.#stopped || (await this.#pausedNow())) return otherwise()
           await this.#breathe()
-          this.#active++
-          await task(resolve)
-          this.#active--
+          this.#brought++
+          await this.#timed(() => task(resolve))
+          this.#brought--
         })
         .then(() => resolve())
     })
@@ -123,6 +128,7 @@ export class LocalQueue {
     this.#timer?.cancel()
     // What waits behind slow ones is given back now.
     if (this.#gate) this.#gate.concurrency = Number.POSITIVE_INFINITY
+    for (const tenant of [...this.#aside.keys()]) this.#callBack(tenant, Number.POSITIVE_INFINITY)
     await this.#pumped
     await this.#gate?.onIdle()
   }
@@ -134,7 +140,7 @@ export class LocalQueue {
       this.wake()
       await this.#pumped
       const left = endsAt - this.#parts.clock.monotonic()
-      if (left <= 0 || this.#stopped || this.#paused || !this.#gate || this.#active === 0) return
+      if (left <= 0 || this.#stopped || this.#paused || !this.#gate || this.active === 0) return
       const late = Promise.withResolvers<void>()
       const timer = this.#parts.clock.setTimeout(() => late.resolve(), left)
       await Promise.race([this.#gate.onIdle(), late.promise])
@@ -186,48 +192,69 @@ export class LocalQueue {
 
   /**
    * How many may be taken now, and of whom none: those who rest, and whoever has so many places that others would have to
-   * wait for one. Ahead of time only where messages are quick: who is taken waits behind those that were before.
+   * wait for one. Ahead of time only where messages are quick: who is taken waits behind those that were before. However
+   * much an engine brings, some places are left to what is found in the store.
    */
   #room(resting: ReadonlySet<string | undefined>): { room: number; without: ReadonlySet<string | undefined> } {
-    const concurrency = this.#concurrency
-    const places = this.#pace < quick ? 2 * concurrency : concurrency
-    const room = places - this.#active
-    if (!this.#parts.shared || concurrency === 1) return { room, without: resting }
-    const share = places - Math.ceil(places / 5)
+    const places = this.#pace < quick ? 2 * this.#concurrency : this.#concurrency
+    const room = Math.max(places - this.active, fifthOf(this.#concurrency) - this.#taken.all)
+    if (!this.#shares) return { room, without: resting }
+    const share = places - fifthOf(places)
     const without = new Set(resting)
     let busiest = 0
-    for (const [tenant, active] of this.#activeOf) {
-      if (active >= share) without.add(tenant)
-      else if (!without.has(tenant)) busiest = Math.max(busiest, active)
+    for (const [tenant, taken] of this.#taken) {
+      if (taken >= share) without.add(tenant)
+      else if (!without.has(tenant)) busiest = Math.max(busiest, taken)
     }
     return { room: Math.min(room, share - busiest), without }
   }
 
-  #begin(gate: PQueue, one: Held): void {
-    const { run, giveBack } = this.#parts
-    const { tenant } = one.row
-    this.#count(tenant, 1)
-    void gate.add(async () => {
-      try {
-        if (this.#stopped || (await this.#pausedNow())) return await giveBack(one)
-        await this.#breathe()
-        const began = this.#parts.clock.monotonic()
-        await run(one)
-        const took = this.#parts.clock.monotonic() - began
-        this.#pace = Number.isFinite(this.#pace) ? (4 * this.#pace + took) / 5 : took
-      } finally {
-        this.#count(tenant, -1)
-      }
-      // In batches: asking for one row after each would cost a round trip a message.
-      if (2 * gate.size <= this.#concurrency) this.wake()
-    })
+  get #shares(): boolean {
+    return this.#parts.shared && this.#concurrency > 1
   }
 
-  #count(tenant: string | undefined, change: number): void {
-    this.#active += change
-    const active = (this.#activeOf.get(tenant) ?? 0) + change
-    if (active > 0) this.#activeOf.set(tenant, active)
-    else this.#activeOf.delete(tenant)
+  #begin(gate: PQueue, one: Held): void {
+    this.#taken.add(one.row.tenant, 1)
+    void gate.add(() => this.#inTurn(gate, one))
+  }
+
+  async #inTurn(gate: PQueue, one: Held): Promise<void> {
+    const { run, giveBack } = this.#parts
+    const { tenant } = one.row
+    const over = this.#stopped || (await this.#pausedNow())
+    if (!over && this.#shares && this.#running.of(tenant) >= this.#concurrency - fifthOf(this.#concurrency)) {
+      this.#aside.set(tenant, [...(this.#aside.get(tenant) ?? []), one])
+      return
+    }
+    this.#running.add(tenant, 1)
+    try {
+      if (over) await giveBack(one)
+      else {
+        await this.#breathe()
+        await this.#timed(() => run(one))
+      }
+    } finally {
+      this.#running.add(tenant, -1)
+      this.#taken.add(tenant, -1)
+      this.#callBack(tenant, 1)
+    }
+    // In batches: asking for one row after each would cost a round trip a message.
+    if (2 * gate.size <= this.#concurrency) this.wake()
+  }
+
+  /** Those who stepped aside come in turn again. */
+  #callBack(tenant: string | undefined, most: number): void {
+    const aside = this.#aside.get(tenant) ?? []
+    const gate = this.#gate!
+    for (const one of aside.splice(0, most)) void gate.add(() => this.#inTurn(gate, one))
+    if (aside.length === 0) this.#aside.delete(tenant)
+  }
+
+  async #timed(task: () => Promise<void>): Promise<void> {
+    const began = this.#parts.clock.monotonic()
+    await task()
+    const took = this.#parts.clock.monotonic() - began
+    this.#pace = Number.isFinite(this.#pace) ? (4 * this.#pace + took) / 5 : took
   }
 
   #pausedNow(): boolean | Promise<boolean> {
@@ -256,5 +283,28 @@ export class LocalQueue {
     this.#timer?.cancel()
     this.#timer = this.#parts.clock.setTimeout(() => this.wake(), ms)
     if (this.#holds === 'never' || (this.#holds === 'waiting' && !waiting)) this.#timer.unref()
+  }
+}
+
+const fifthOf = (places: number) => Math.ceil(places / 5)
+
+/** How many there are of each, and in all. */
+class Tally<K> {
+  readonly #counts = new Map<K, number>()
+  all = 0
+
+  of(key: K): number {
+    return this.#counts.get(key) ?? 0
+  }
+
+  add(key: K, change: number): void {
+    const count = this.of(key) + change
+    this.all += change
+    if (count > 0) this.#counts.set(key, count)
+    else this.#counts.delete(key)
+  }
+
+  [Symbol.iterator](): Iterator<[K, number]> {
+    return this.#counts.entries()
   }
 }

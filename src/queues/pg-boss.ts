@@ -60,6 +60,8 @@ interface Shift {
   readonly begin: (boss: PgBoss) => Promise<string>
   readonly warn: ((error: unknown) => void) | undefined
   readonly ids: string[]
+  /** The last attempt to begin. */
+  begun: Promise<void>
 }
 
 /**
@@ -112,13 +114,19 @@ export function pgBoss(options: PgBossOptions): QueueEngine {
       throw error
     }
   }
+  const rests = (shift: Shift): boolean => paused || !shifts.has(shift)
   const begin = async (shift: Shift): Promise<void> => {
     const boss = await opened()
-    if (paused) return
+    if (rests(shift) || shift.ids.length > 0) return
     const id = await shift.begin(boss)
-    // It may have been paused meanwhile.
-    if (paused) await boss.offWork(name, { id, wait: false })
+    // It may have been paused or stopped meanwhile.
+    if (rests(shift)) await boss.offWork(name, { id, wait: false })
     else shift.ids.push(id)
+  }
+  /** One at a time. */
+  const beginSoon = (shift: Shift): Promise<void> => {
+    shift.begun = shift.begun.catch(() => {}).then(() => begin(shift))
+    return shift.begun
   }
 
   return {
@@ -137,19 +145,25 @@ export function pgBoss(options: PgBossOptions): QueueEngine {
       // Two take turns, so that one that waits for its turn does not keep the other from looking. A batch of one would never
       // be taken for a sign that there is more.
       const sizes = { localConcurrency: Math.min(2, concurrency), batchSize: Math.max(2, concurrency) }
-      const shift: Shift = { begin: (boss) => boss.work(name, { ...pace, ...sizes }, run), warn, ids: [] }
+      const shift: Shift = {
+        begin: (boss) => boss.work(name, { ...pace, ...sizes }, run),
+        warn,
+        ids: [],
+        begun: Promise.resolve(),
+      }
       shifts.add(shift)
       try {
-        if (!paused) await begin(shift)
+        if (!paused) await beginSoon(shift)
       } catch (error) {
         shifts.delete(shift)
         throw error
       }
       return {
         async stop() {
+          shifts.delete(shift)
+          await shift.begun.catch(() => {})
           const boss = await opening?.catch(() => undefined)
           await Promise.all(shift.ids.map((id) => boss?.offWork(name, { id, wait: true })))
-          shifts.delete(shift)
         },
       }
     },
@@ -164,7 +178,7 @@ export function pgBoss(options: PgBossOptions): QueueEngine {
       if (!paused) return
       paused = false
       try {
-        await Promise.all([...shifts].map(begin))
+        await Promise.all([...shifts].map(beginSoon))
       } catch (error) {
         paused = true
         throw error

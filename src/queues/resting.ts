@@ -2,7 +2,7 @@ import type { Clock } from '../clock.ts'
 
 /** At least this long, so that room for several has come when they are asked again. */
 const shortest = 50
-/** The first rest; each that follows in vain is twice as long. */
+/** The first rest; each that follows in vain, for a message that had to wait before, is twice as long. */
 const first = 1_000
 const longest = 60_000
 const most = 10_000
@@ -26,13 +26,14 @@ export class Resting {
     this.#clock = clock
   }
 
-  /** A message of the tenant has to wait for a limit, `ms` from now. */
-  add(tenant: string | undefined, ms: number): void {
+  /** A message of the tenant has to wait for a limit, `ms` from now, and perhaps not for the first time. */
+  add(tenant: string | undefined, ms: number, again: boolean): void {
     const now = this.#clock.monotonic()
     const before = this.#byTenant.get(tenant)
     if (before && before.until > now) return
     if (!before && this.#byTenant.size >= most) return
-    const pause = before && before.inVainUntil > now ? Math.min(2 * before.pause, longest) : first
+    const pause =
+      !before || before.inVainUntil <= now ? first : again ? Math.min(2 * before.pause, longest) : before.pause
     const until = now + Math.max(shortest, Math.min(ms, pause))
     this.#byTenant.set(tenant, { until, inVainUntil: until + pause, pause })
   }

@@ -1,9 +1,10 @@
+import { longestForLimit } from '../dispatch/conclude.ts'
 import { MailError } from '../errors.ts'
 import type { Entry } from '../ledger/entry.ts'
 import type { Parts } from '../parts.ts'
 import type { Receipt } from '../receipt.ts'
 import { isWaiting } from '../stores/row-status.ts'
-import type { Held } from '../stores/store.ts'
+import type { Held, Row } from '../stores/store.ts'
 import type { EngineStats, EnqueueOptions, Job, QueueEngine } from './engine.ts'
 import { startEngine } from './engine-start.ts'
 import { runHeld, settleHeld } from './held.ts'
@@ -44,6 +45,9 @@ const again = 60_000
 /** The same for one that this worker is paused for. */
 const afterPause = 1_000
 
+const isLimited = ({ status, lastError }: Row): boolean =>
+  status === 'queued' && lastError?.code === 'SEND_LIMIT_EXCEEDED'
+
 /** The dispatching half for queued messages: the same `finish` a direct send uses. */
 export class QueueWork {
   readonly #parts: Parts
@@ -58,6 +62,7 @@ export class QueueWork {
   #unasked: Worker | undefined
   #local: LocalQueue | undefined
   #stopEngine: (() => Promise<void>) | undefined
+  #ending: Promise<unknown> | undefined
   /** Somebody stopped the worker: only `work` starts it again. */
   #stopped = false
   #paused = false
@@ -87,10 +92,12 @@ export class QueueWork {
     this.#resize()
     return {
       stop: async () => {
-        if (!this.#orders.delete(order)) return
-        if (this.#orders.size > 0) return this.#resize()
-        this.#stopped = true
-        await this.stop()
+        if (this.#orders.delete(order)) {
+          if (this.#orders.size > 0) return this.#resize()
+          this.#stopped = true
+        }
+        // Whoever stops it again waits for the same end.
+        if (this.#orders.size === 0) await this.stop()
       },
     }
   }
@@ -141,11 +148,11 @@ export class QueueWork {
 
   /** Takes nothing more; resolves when what is under way has ended. */
   async stop(): Promise<void> {
-    const ending = [this.#local?.stop(), this.#stopEngine?.()]
+    this.#ending = Promise.all([this.#ending, this.#local?.stop(), this.#stopEngine?.()])
     this.#local = undefined
     this.#stopEngine = undefined
     this.#orders.clear()
-    await Promise.all(ending)
+    await this.#ending
   }
 
   get #concurrency(): number {
@@ -195,8 +202,8 @@ export class QueueWork {
   async #run(held: Held): Promise<void> {
     try {
       const { row, delay = 0 } = await runHeld(this.#parts, held, this.#finish)
-      const limited = row.status === 'queued' && row.lastError?.code === 'SEND_LIMIT_EXCEEDED'
-      if (limited) this.#resting.add(row.tenant, delay)
+      const limited = isLimited(row)
+      if (limited) this.#resting.add(row.tenant, delay, isLimited(held.row))
       else this.#resting.forget(row.tenant)
       // Who waits for a limit is found in the store, in order: an engine would bring them all at once, again and again.
       if (limited) this.wake()
@@ -220,7 +227,7 @@ export class QueueWork {
 
   /** A job of the engine's: it may be late, early or a repeat, so the ledger decides whether there is anything to do. */
   async #runJob(job: Job, begun: () => void): Promise<void> {
-    const { ledger, clock, store, timeout } = this.#parts
+    const { ledger, clock, store, retry, timeout } = this.#parts
     if (job.kind !== 'message') return this.#jobs?.leave(job, again)
     try {
       const held = await store.takeover(job.id, ['queued', 'scheduled'], ledger.lease(2 * timeout))
@@ -232,8 +239,9 @@ export class QueueWork {
         return await this.waits(row)
       }
       if (early > 0 || this.#resting.has(row.tenant)) {
-        // By the wall clock, which may have been set since it was put off.
-        await ledger.settleHeld(held, row, { delay: Math.min(Math.max(early, this.#resting.next() ?? 0), again) })
+        // By the wall clock, which may have been set since it was put off: never longer than it can have been put off.
+        const longest = isLimited(row) ? longestForLimit : Math.max(retry.schedule[row.runs - 1] ?? 0, again)
+        await ledger.settleHeld(held, row, { delay: Math.min(Math.max(early, this.#resting.next() ?? 0), longest) })
         return this.wake()
       }
       begun()

@@ -233,7 +233,8 @@ describe('a queued message and limits', () => {
     await clock.advance(10)
     assert.equal(a.calls.length, 1)
     await clock.advance(30_000)
-    assert.ok(verbs.length < 200, `${verbs.length} verbs while the big tenant rests`)
+    // Each of the 500 is looked at once: another might fit, or take another way.
+    assert.ok(verbs.length < 1_200, `${verbs.length} verbs while the big tenant rests`)
     const late = verbs.length
     await clock.advance(300_000)
     // 20 messages are looked at when one has passed, and then more and more seldom.

@@ -268,3 +268,43 @@ test('a wall clock that was set back puts no retry off for long', async () => {
   await clock.advance(120_000)
   assert.equal(provider.calls.length, 2)
 })
+
+test('an engine that always has jobs leaves places to what is found in the store', async () => {
+  const { clock, hand, provider, mailer, newMailer, store } = setUp({ queue: { concurrency: 4 } })
+  const sender = newMailer()
+  const slow = () => new Promise((resolve) => clock.setTimeout(() => resolve({}), 500))
+  provider.will(...Array(2_000).fill(slow))
+  const ids: string[] = []
+  for (let n = 0; n < 600; n++) ids.push((await sender.enqueue(message)).id)
+  mailer.work()
+  await clock.advance(1)
+  // As many as the engine would begin, and one more whenever one is done.
+  const rest = ids[Symbol.iterator]()
+  const lane = async () => {
+    for (const id of rest) await hand.give(id)
+  }
+  const lanes = Array.from({ length: 4 }, lane)
+  await clock.advance(5_000)
+  const { id } = await sender.enqueue(message, { priority: 10 })
+  for (let n = 0; n < 40; n++) await clock.advance(1_000)
+  assert.equal((await store.read(id))?.status, 'sent')
+  for (let n = 0; n < 120; n++) await clock.advance(1_000)
+  await Promise.all(lanes)
+  assert.equal(provider.calls.length, 601)
+})
+
+test('a job that comes twice cuts no pause short', async () => {
+  const hours = 8 * 3_600_000
+  const { clock, hand, provider, mailer, newMailer } = setUp({ retry: { rounds: 1, schedule: [hours] } })
+  const sender = newMailer()
+  provider.will(fails('connection'))
+  const { id } = await sender.enqueue(message)
+  mailer.work()
+  await clock.advance(30_000)
+  assert.equal(provider.calls.length, 1)
+  await hand.give(id)
+  await clock.advance(hours - 120_000)
+  assert.equal(provider.calls.length, 1)
+  await clock.advance(240_000)
+  assert.equal(provider.calls.length, 2)
+})

@@ -106,6 +106,44 @@ describe('fair between tenants', () => {
   })
 })
 
+test('a tenant that turns slow all at once leaves places to others all the same', async () => {
+  const clock = fakeClock()
+  const { provider, begun } = timed(clock)
+  const mailer = createMailer({
+    providers: { timed: provider },
+    tenants: { turning: tenant, other: tenant },
+    clock,
+    queue: { concurrency: 10 },
+  })
+  for (let i = 0; i < 50; i++) await mailer.tenant('turning').enqueue({ ...message, subject: `1 quick ${i}` })
+  await clock.advance(second)
+  assert.equal(begun.length, 50)
+  for (let i = 0; i < 100; i++) await mailer.tenant('turning').enqueue({ ...message, subject: `30000 slow ${i}` })
+  await clock.advance(second)
+  const began = clock.monotonic()
+  await mailer.tenant('other').enqueue({ ...message, subject: '10 code' })
+  await clock.advance(100)
+  const at = begun.find(({ subject }) => subject.includes('code'))?.at
+  assert.ok(at !== undefined && at - began <= 50, `it began after ${at === undefined ? 'more' : at - began} ms`)
+  await clock.advance(20 * minute)
+  assert.equal(begun.length, 151, 'whoever stepped aside came back')
+})
+
+test('many who wait for one provider do not keep what takes another behind them', async () => {
+  const clock = fakeClock()
+  const [a, b] = [scripted('a'), scripted('b')]
+  const mailer = createMailer({
+    from: 'a@acme.example',
+    providers: { a, b },
+    limits: { providers: { a: { limit: 1, per: 4 * 60 * minute } } },
+    clock,
+  })
+  for (let i = 0; i < 400; i++) await mailer.enqueue(message, { provider: 'a' })
+  await mailer.enqueue(message, { provider: 'b' })
+  await clock.advance(5 * minute)
+  assert.equal(b.calls.length, 1)
+})
+
 describe('pause', () => {
   test('what waits in memory is not lost sight of', async () => {
     const { mailer, clock, a } = setUp()
@@ -135,10 +173,17 @@ describe('work', () => {
     await mailer.enqueue(message)
     await clock.advance(second)
     assert.equal(a.calls.length, 2)
-    await second_.stop()
+    const slow = pending()
+    a.will(slow)
+    await mailer.enqueue(message)
+    await clock.advance(second)
+    const stops = [second_.stop(), second_.stop()].map((stop) => stop.then(() => a.calls.length))
+    assert.equal(await Promise.race([...stops, clock.advance(second).then(() => 'waits')]), 'waits')
+    slow.answer()
+    assert.deepEqual(await Promise.all(stops), [3, 3])
     await mailer.enqueue(message)
     await clock.advance(minute)
-    assert.equal(a.calls.length, 2)
+    assert.equal(a.calls.length, 3)
     assert.equal((await mailer.queue.stats()).working, false)
   })
 
@@ -232,6 +277,16 @@ describe('a queued message', () => {
     await clock.advance(minute)
     assert.equal((await mailer.messages.retry(id)).status, 'queued')
   })
+})
+
+test('what cannot be retried or resolved is not said to be in a worker’s hands', async () => {
+  const { mailer, a } = setUp({ retry: { rounds: 1 } })
+  a.will(fails('sender'))
+  const { id } = await rejection(mailer.send(message))
+  const retried = await rejection(mailer.messages.retry(id!))
+  assert.match(retried.message, /^Only a message of the queue that failed/)
+  const resolved = await rejection(mailer.resolve(id!, 'sent'))
+  assert.match(resolved.message, /^Only a message with recipients in the state unknown/)
 })
 
 test('an id that is no text is nobody’s message', async () => {
