@@ -34,11 +34,9 @@ const codesToWaitFor: ReadonlySet<MailError['code']> = new Set([
   'CONFIGURATION_ERROR',
 ])
 
-/**
- * However long a limit is used up, it may be raised or get something back: a message looks again after a minute, or a quarter
- * of the time it has waited, and at least every hour. So those that look in vain leave time to those behind them.
- */
+/** Milliseconds a message is put off at most for a limit that is used up: it may be raised, or get something back. */
 export const longestForLimit = 3_600_000
+/** Else a quarter of the time it has waited, so that those that look in vain leave time to those behind them. */
 const forLimit = { least: 60_000, part: 1 / 4 }
 /** A provider that asks for more patience than this is asked again sooner, in milliseconds. */
 const longestRetryAfter = 86_400_000

@@ -5,6 +5,7 @@ import type { Ledger } from '../ledger/ledger.ts'
 import type { Held } from '../stores/store.ts'
 import type { Resting } from './resting.ts'
 import type { SharedPause } from './shared-pause.ts'
+import { Tally } from './tally.ts'
 
 export interface LocalQueueParts {
   readonly ledger: Ledger
@@ -287,24 +288,3 @@ export class LocalQueue {
 }
 
 const fifthOf = (places: number) => Math.ceil(places / 5)
-
-/** How many there are of each, and in all. */
-class Tally<K> {
-  readonly #counts = new Map<K, number>()
-  all = 0
-
-  of(key: K): number {
-    return this.#counts.get(key) ?? 0
-  }
-
-  add(key: K, change: number): void {
-    const count = this.of(key) + change
-    this.all += change
-    if (count > 0) this.#counts.set(key, count)
-    else this.#counts.delete(key)
-  }
-
-  [Symbol.iterator](): Iterator<[K, number]> {
-    return this.#counts.entries()
-  }
-}

@@ -40,7 +40,7 @@ interface Order {
 const pollAlone = 30_000
 /** How long a message another process queued may lie unseen. An engine tells sooner; then the slower look finds what it lost. */
 const pollShared = 200
-/** When a job comes again that was early, or is of a kind this version does not know. */
+/** Milliseconds until a job comes again whose kind this version does not know; the most for one that was early. */
 const again = 60_000
 /** The same for one that this worker is paused for. */
 const afterPause = 1_000
